@@ -1,0 +1,393 @@
+"""A run's settings as typed dataclasses, checked before anything is computed.
+
+A config file is Python with a `get_config()` that returns a `Config`; the command line overrides
+single fields (`--config.optimizer.learning_rate=0.003`). Each number carries the interval it must
+lie in and each name the choices it has, so one function, `check`, refuses what cannot work.
+Numbers become traced strengths (`regjax.strengths`); all else is static structure.
+
+This module imports neither JAX nor any part of regjax that does.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import numbers
+import re
+import sys
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regjax.errors import InputError, did_you_mean
+
+
+def within(default: Any, interval: str) -> Any:
+    """A number field that must lie in `interval`, written "[0, 1)" with inf for no bound."""
+    return field(default=default, metadata={"interval": interval})
+
+
+def one_of(default: str, *choices: str) -> Any:
+    """A text field that must be one of `choices`."""
+    return field(default=default, metadata={"choices": choices})
+
+
+class Fields:
+    """Base of the config classes: an unknown field is refused by name, not silently set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dataclass_fields__:  # pyright: ignore[reportAttributeAccessIssue]
+            raise InputError(_unknown(type(self), name))
+        object.__setattr__(self, name, value)
+
+
+def _unknown(cls: type, name: str) -> str:
+    valid = [f.name for f in dataclasses.fields(cls)]
+    return (
+        f"{cls.__name__} has no field '{name}'{did_you_mean(name, valid)}; "
+        f"its fields are {', '.join(valid)}"
+    )
+
+
+@dataclass
+class DataConfig(Fields):
+    """Which data, and how it is divided.
+
+    A split's size is a count (1 and more), a share of the pool (below 1), or -1 for all that is
+    left; 0 leaves it empty. For a set with a test split of its own, `test` is drawn from that and
+    the others from its training split; otherwise all four are drawn from the one pool.
+    """
+
+    name: str = "digits"  # digits, tfds:NAME or npz:PATH
+    data_dir: str = ""  # where TFDS keeps prepared sets; "": TFDS_DATA_DIR, else TFDS's default
+    manual_dir: str = ""  # original files of a set, to prepare it without network
+    train: float = within(-1, "[-1, inf)")
+    valid: float = within(0.1, "[-1, inf)")  # decides when to stop
+    select: float = within(0.1, "[-1, inf)")  # chooses hyper-parameters
+    test: float = within(0.2, "[-1, inf)")  # looked at once
+    stratified: bool = True
+    split_seed: int = within(-1, "[-1, inf)")  # -1: the run's seed
+    scaling: str = one_of("symmetric", "symmetric", "unit", "standardize", "none")
+
+
+@dataclass
+class ModelConfig(Fields):
+    """The network: structure, except for the dropout rate."""
+
+    name: str = one_of("mlp", "mlp", "cnn")
+    widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp: one hidden layer each
+    activation: str = one_of("relu", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "selu")
+    residual: bool = False  # mlp: x + f(x) where the width does not change
+    dropout_rate: float = within(0.0, "[0, 1]")  # mlp: after each hidden layer
+    norm: str = one_of("none", "none", "batch", "layer")
+    norm_momentum: float = within(0.1, "(0, 1]")  # batch norm: weight of the new statistics
+    norm_epsilon: float = within(1e-5, "(0, inf)")
+    initializer: str = one_of(
+        "torch_default",
+        "torch_default",
+        "xavier_uniform",
+        "xavier_normal",
+        "he_uniform",
+        "he_normal",
+        "orthogonal",
+    )
+    softmax_before_loss: bool = False  # cross-entropy of the softmax, as some notebooks have it
+
+
+@dataclass
+class LossConfig(Fields):
+    """The data loss: cross-entropy."""
+
+    label_smoothing: float = within(0.0, "[0, 1]")
+
+
+@dataclass
+class PenaltyConfig(Fields):
+    """What is added to the data loss: strength · Ω(parameters)."""
+
+    name: str = one_of("none", "none", "l1", "l2", "elastic")
+    strength: float = within(0.0, "[0, inf)")  # λ
+    mask: str = one_of("kernels", "kernels", "all")
+    scale: str = one_of("sum", "sum", "per_example")  # λ·Ω, or λ/n·Ω for n training examples
+
+
+@dataclass
+class ScheduleConfig(Fields):
+    """How the learning rate changes, in epochs."""
+
+    name: str = one_of("constant", "constant", "cosine", "step")
+    warmup_epochs: float = within(0.0, "[0, inf)")
+    final: float = within(0.0, "[0, 1]")  # cosine: last rate / first rate
+    step_epochs: float = within(10.0, "(0, inf)")  # step: epochs between cuts
+    factor: float = within(0.1, "(0, 1]")  # step: what each cut multiplies by
+
+
+@dataclass
+class OptimizerConfig(Fields):
+    """The optimizer, in PyTorch's conventions; numbers that it does not have are ignored."""
+
+    name: str = one_of("adam", "sgd", "adam", "adamw", "rmsprop", "adagrad")
+    learning_rate: float = within(1e-3, "(0, inf)")
+    momentum: float = within(0.0, "[0, 1)")  # sgd, rmsprop
+    nesterov: bool = False  # sgd
+    b1: float = within(0.9, "[0, 1)")  # adam, adamw
+    b2: float = within(0.999, "[0, 1)")  # adam, adamw
+    decay: float = within(0.99, "[0, 1)")  # rmsprop's α
+    epsilon: float = within(1e-8, "(0, inf)")
+    weight_decay: float = within(0.0, "[0, inf)")  # adamw: decoupled; the others: coupled
+    decay_mask: str = one_of("kernels", "kernels", "all")
+    clip: str = one_of("none", "none", "norm", "value")
+    clip_threshold: float = within(1.0, "(0, inf)")
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+@dataclass
+class StoppingConfig(Fields):
+    """When to stop; the best epoch's weights are the result either way."""
+
+    monitor: str = one_of("valid_accuracy", "valid_accuracy", "valid_loss", "train_loss")
+    mode: str = one_of("max", "max", "min")
+    patience: int = within(5, "[0, inf)")  # misses that stop the run; 0: never stop early
+    min_delta: float = within(0.0, "[0, inf)")
+    start_epoch: int = within(0, "[0, inf)")  # epochs before it are not counted as misses
+    stop_on_nan: bool = True
+
+
+@dataclass
+class Config(Fields):
+    """One run: what `regjax train` needs and `config.json` records."""
+
+    seed: int = within(0, "[0, 2147483647]")
+    epochs: int = within(100, "[1, inf)")  # at most
+    batch_size: int = within(32, "[1, inf)")
+    eval_batch_size: int = within(250, "[1, inf)")
+    checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
+
+
+# Where the data lies differs from machine to machine and does not change a result.
+PLACES = ("data.data_dir", "data.manual_dir")
+
+
+def load(path: str) -> Config:
+    """Runs a config file and returns what its `get_config()` returns, unchecked.
+
+    Raises:
+      InputError: no such file, not Python, no `get_config`, an error in it, or no `Config`.
+    """
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise InputError(f"config file '{path}' {what}; give the path of a Python file")
+    if file.suffix != ".py":
+        raise InputError(f"config file '{path}' is not a Python file; its name must end in .py")
+    spec = importlib.util.spec_from_file_location("regjax_config_file", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"config file '{path}' cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise InputError("it has no function get_config(); define one that returns a Config")
+        config = module.get_config()
+    except InputError as error:
+        raise InputError(f"config file '{path}': {error}") from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise InputError(f"config file '{path}': {_describe(error, file)}") from error
+    if not isinstance(config, Config):
+        raise InputError(
+            f"config file '{path}': get_config() returned {type(config).__name__}, "
+            "expected a regjax.config.Config; is a return missing?"
+        )
+    return config
+
+
+def _describe(error: BaseException, file: Path) -> str:
+    """One line for an error raised by a config file, with its line where that is known."""
+    unknown = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    cls = getattr(sys.modules[__name__], unknown[1], None) if unknown else None
+    if unknown and isinstance(cls, type) and issubclass(cls, Fields):
+        return _unknown(cls, unknown[2])
+    if isinstance(error, SyntaxError):
+        return f"not valid Python, line {error.lineno}: {error.msg}"
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f" in line {line}" if line else ""
+    return f"{type(error).__name__}{where}: {' '.join(str(error).split())}"
+
+
+def check(config: Config) -> Config:
+    """Returns the config with numbers made plain, or says what is wrong with the first bad field.
+
+    Raises:
+      InputError: a wrong type, a number outside its interval, an unknown choice, or fields that
+        contradict each other.
+
+    >>> check(Config(epochs=3)).epochs
+    3
+    >>> check(Config(penalty=PenaltyConfig(name="l1", strength=-1.0)))
+    Traceback (most recent call last):
+    ...
+    regjax.errors.InputError: penalty.strength is -1.0, expected a number in [0, inf)
+    """
+    config = _checked(config, "")
+    penalty, stopping = config.penalty, config.stopping
+    if penalty.name == "none" and penalty.strength > 0:
+        raise InputError(
+            f"penalty.strength is {penalty.strength} but penalty.name is 'none', so it would do "
+            "nothing; set penalty.name to l1, l2 or elastic"
+        )
+    if stopping.mode != ("max" if stopping.monitor.endswith("accuracy") else "min"):
+        raise InputError(
+            f"stopping.mode is '{stopping.mode}' for stopping.monitor '{stopping.monitor}'; "
+            "an accuracy is maximized (max), a loss minimized (min)"
+        )
+    if config.optimizer.nesterov and config.optimizer.momentum == 0:
+        raise InputError("optimizer.nesterov needs optimizer.momentum above 0; set it, e.g. to 0.9")
+    return config
+
+
+def _checked(section: Any, prefix: str) -> Any:
+    hints = typing.get_type_hints(type(section))
+    values = {}
+    for f in dataclasses.fields(section):
+        value, name = getattr(section, f.name), f"{prefix}{f.name}"
+        if dataclasses.is_dataclass(hints[f.name]):
+            if not isinstance(value, hints[f.name]):
+                expected = hints[f.name].__name__
+                raise InputError(f"{name} is a {type(value).__name__}, expected a {expected}")
+            values[f.name] = _checked(value, f"{name}.")
+        elif typing.get_origin(hints[f.name]) is tuple:
+            values[f.name] = _checked_tuple(value, hints[f.name], f.metadata, name)
+        else:
+            values[f.name] = _checked_value(value, hints[f.name], f.metadata, name)
+    return type(section)(**values)
+
+
+def _checked_tuple(value: Any, hint: Any, metadata: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise InputError(f"{name} is {value!r}, expected a tuple such as (128, 128)")
+    kind = typing.get_args(hint)[0]
+    return tuple(_checked_value(v, kind, metadata, f"{name}[{i}]") for i, v in enumerate(value))
+
+
+def _checked_value(value: Any, kind: type, metadata: Any, name: str) -> Any:
+    accepted = {float: numbers.Real, int: numbers.Integral}.get(kind, kind)
+    if not isinstance(value, accepted) or (kind in (int, float) and isinstance(value, bool)):
+        article = "an int" if kind is int else f"a {kind.__name__}"
+        raise InputError(f"{name} is {value!r} ({type(value).__name__}), expected {article}")
+    value = kind(value)
+    choices, interval = metadata.get("choices"), metadata.get("interval")
+    if choices and value not in choices:
+        hint = did_you_mean(value, choices)
+        raise InputError(f"{name} is '{value}', expected one of {', '.join(choices)}{hint}")
+    if interval and not _inside(value, interval):
+        raise InputError(f"{name} is {value}, expected a number in {interval}")
+    return value
+
+
+def _inside(value: float, interval: str) -> bool:
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    return above and (value <= high if interval[-1] == "]" else value < high)
+
+
+def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted field name, value) for every field.
+
+    >>> dict(flatten(Config()))["optimizer.name"]
+    'adam'
+    """
+    for f in dataclasses.fields(section):
+        value = getattr(section, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from flatten(value, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", value
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Returns "field: old there, new here" for each field that would change the result.
+
+    >>> differences(Config(seed=1), Config(seed=2))
+    ['seed: 1 there, 2 here']
+    """
+    there, here = dict(flatten(old)), dict(flatten(new))
+    return [
+        f"{name}: {there[name]!r} there, {here[name]!r} here"
+        for name in here
+        if name not in PLACES and there[name] != here[name]
+    ]
+
+
+def to_json(config: Config) -> str:
+    """Returns the config as JSON text that `from_json` reads back."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, source: str) -> Config:
+    """Reads what `to_json` wrote.
+
+    Args:
+      text: JSON.
+      source: the file's name, for messages.
+
+    Raises:
+      InputError: not JSON, unknown fields, or values that `check` refuses.
+
+    >>> from_json(to_json(Config(seed=3)), "config.json").seed
+    3
+    """
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"holds a {type(values).__name__}, expected an object")
+    except ValueError as error:
+        raise InputError(f"'{source}' is not a regjax config: {error}") from error
+    try:
+        return check(_from_dict(Config, values))
+    except InputError as error:
+        raise InputError(f"'{source}' is not a config of this version: {error}") from error
+
+
+def _from_dict(cls: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    given = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise InputError(_unknown(cls, name))
+        nested = dataclasses.is_dataclass(hints[name]) and isinstance(value, dict)
+        given[name] = _from_dict(hints[name], value) if nested else value
+    return cls(**given)
+
+
+def suggest_field(name: str) -> str:
+    """Says that a dotted field does not exist, with the closest that does.
+
+    >>> suggest_field("optimiser.learning_rate")[:66]
+    "there is no config field 'optimiser.learning_rate' (did you mean '"
+    """
+    valid = [dotted for dotted, _ in flatten(Config())]
+    hint = did_you_mean(name, valid) or did_you_mean(name, [*valid, *_sections(Config())])
+    return f"there is no config field '{name}'{hint}; `regjax show` lists all fields"
+
+
+def _sections(section: Any, prefix: str = "") -> Iterator[str]:
+    for f in dataclasses.fields(section):
+        value = getattr(section, f.name)
+        if dataclasses.is_dataclass(value):
+            yield f"{prefix}{f.name}"
+            yield from _sections(value, f"{prefix}{f.name}.")
+
+

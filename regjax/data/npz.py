@@ -1,0 +1,92 @@
+"""A user's own data: a NumPy `.npz` file with arrays `x` and `y`."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from regjax.data.pool import Pool
+from regjax.errors import InputError
+
+
+def load(path: str) -> Pool:
+    """Reads `x` and `y` from an npz file.
+
+    Args:
+      path: file with `x`, `(N, F)` features, `(N, H, W)` or `(N, H, W, C)` images, any real
+        dtype; and `y`, `(N,)` integers 0 to K − 1, every class present. Nothing is unpickled.
+
+    Raises:
+      InputError: no such file, not npz, or arrays that cannot be used.
+    """
+    arrays = _read(path)
+    images = _inputs(arrays["x"], path)
+    labels = _labels(arrays["y"], len(images), path)
+    classes = tuple(str(label) for label in range(int(labels.max()) + 1))
+    value_range = (0.0, 255.0) if images.dtype == np.uint8 else None
+    return Pool(f"npz:{path}", images, labels, None, None, classes, value_range)
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise InputError(f"npz file '{path}' {what}; give the path of a file made by numpy.savez")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"'{path}' holds one array; save x and y with numpy.savez")
+            missing = [name for name in ("x", "y") if name not in archive.files]
+            if missing:
+                raise InputError(
+                    f"npz file '{path}' has no array '{missing[0]}' (it has "
+                    f"{', '.join(archive.files) or 'none'}); save it with numpy.savez(path, x=, y=)"
+                )
+            return {name: archive[name] for name in ("x", "y")}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            reason = "it holds Python objects; save plain numeric arrays"
+        else:
+            reason = f"it cannot be read as npz: {' '.join(str(error).split())}"
+        raise InputError(f"npz file '{path}': {reason}") from error
+    except MemoryError as error:
+        raise InputError(f"npz file '{path}' does not fit into memory") from error
+
+
+def _inputs(x: np.ndarray, path: str) -> np.ndarray:
+    if x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
+        raise InputError(
+            f"npz file '{path}': x has shape {x.shape}, expected (N, features), (N, H, W) or "
+            "(N, H, W, C)"
+        )
+    if len(x) == 0:
+        raise InputError(f"npz file '{path}': x has no rows; there is nothing to train on")
+    if x.dtype.kind not in "buif":
+        raise InputError(f"npz file '{path}': x has dtype {x.dtype}, expected real numbers")
+    if x.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+            x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
+        raise InputError(
+            f"npz file '{path}': x has NaN or infinite values as float32, the first in row {bad}; "
+            "remove or fill them"
+        )
+    return x[..., None] if x.ndim == 3 else x
+
+
+def _labels(y: np.ndarray, rows: int, path: str) -> np.ndarray:
+    if y.shape != (rows,):
+        raise InputError(f"npz file '{path}': y has shape {y.shape}, expected ({rows},) as x")
+    if y.dtype.kind not in "ui":
+        raise InputError(f"npz file '{path}': y has dtype {y.dtype}, expected integer class labels")
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise InputError(f"npz file '{path}': y has one class only, {classes[0]}; expected two")
+    if classes[0] != 0 or classes[-1] != len(classes) - 1:
+        raise InputError(
+            f"npz file '{path}': labels out of range: {len(classes)} different values from "
+            f"{classes[0]} to {classes[-1]}, expected 0 to {len(classes) - 1}, each present; "
+            "renumber them, e.g. with numpy.unique(y, return_inverse=True)"
+        )
+    return y.astype(np.int32)

@@ -1,0 +1,166 @@
+"""Named splits: drawn by seed, stratified on request, never overlapping."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from regjax import keys
+from regjax.config import DataConfig
+from regjax.data.pool import Pool
+from regjax.errors import InputError
+
+NAMES = ("test", "select", "valid", "train")  # the order in which they are drawn
+
+
+class Split(NamedTuple):
+    """Examples of one split: inputs as stored, labels as int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Data(NamedTuple):
+    """A data set ready to train on.
+
+    The network sees (images − shift) · scale, so that compact dtypes stay compact on the device.
+
+    Attributes:
+      splits: `train`, `valid`, `select`, `test` by name; a split may be empty.
+      shift, scale: scalars, or one value a feature or channel.
+      classes: class names.
+      fingerprint: a hash of what was drawn, to tell whether a resumed run sees the same data.
+    """
+
+    splits: dict[str, Split]
+    shift: np.ndarray
+    scale: np.ndarray
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.splits["train"].images.shape[1:]
+
+
+def draw(pool: Pool, config: DataConfig, seed: int) -> Data:
+    """Divides a pool into the four splits.
+
+    Args:
+      pool: the data set.
+      config: sizes, stratification, scaling.
+      seed: the run's seed, used unless `config.split_seed` is given.
+
+    Raises:
+      InputError: sizes that the pool cannot give.
+
+    >>> from regjax.data import digits
+    >>> data = draw(digits.load(), DataConfig(), seed=0)
+    >>> {name: len(split.labels) for name, split in data.splits.items()}
+    {'test': 359, 'select': 180, 'valid': 180, 'train': 1078}
+    """
+    seed = seed if config.split_seed < 0 else config.split_seed
+    sizes = {name: getattr(config, name) for name in NAMES}
+    splits: dict[str, Split] = {}
+    if pool.test_images is not None and pool.test_labels is not None:
+        splits |= _cut(
+            Split(pool.test_images, pool.test_labels),
+            {"test": sizes.pop("test")},
+            keys.host_stream(seed, f"{keys.SPLIT}/test"),
+            config.stratified,
+            f"the test split of {pool.name}",
+        )
+    splits |= _cut(
+        Split(pool.images, pool.labels),
+        sizes,
+        keys.host_stream(seed, keys.SPLIT),
+        config.stratified,
+        f"the training pool of {pool.name}" if splits else pool.name,
+    )
+    if not len(splits["train"].labels):
+        raise InputError(f"data.train is {config.train}: no examples left to train on")
+    shift, scale = _scaling(pool, splits["train"].images, config.scaling)
+    return Data(splits, shift, scale, pool.classes, _fingerprint(splits))
+
+
+def _cut(
+    pool: Split, sizes: dict[str, float], rng: np.random.Generator, stratified: bool, source: str
+) -> dict[str, Split]:
+    counts = resolve(sizes, len(pool.labels), source)
+    order = _order(pool.labels, rng, stratified)
+    ends = np.cumsum([counts[name] for name in counts])
+    parts = {
+        name: np.sort(order[end - counts[name] : end])
+        for name, end in zip(counts, ends, strict=True)
+    }
+    return {name: Split(pool.images[part], pool.labels[part]) for name, part in parts.items()}
+
+
+def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, int]:
+    """Turns sizes (counts, shares, -1 for the rest) into counts.
+
+    Raises:
+      InputError: more than there is, a fraction of an example, or more than one "rest".
+
+    >>> resolve({"test": 0.2, "valid": 10, "train": -1}, 100, "digits")
+    {'test': 20, 'valid': 10, 'train': 70}
+    """
+    counts: dict[str, int] = {}
+    for name, size in sizes.items():
+        if size < 0 and size != -1:
+            raise InputError(f"data.{name} is {size}, expected a count, a share below 1, or -1")
+        if size > 1 and size != int(size):
+            raise InputError(f"data.{name} is {size}, expected a whole number of examples")
+        counts[name] = round(size * available) if 0 < size < 1 else int(size)
+    rest = [name for name, count in counts.items() if count == -1]
+    if len(rest) > 1:
+        raise InputError(f"data.{rest[0]} and data.{rest[1]} are both -1 (the rest); give one size")
+    wanted = sum(count for count in counts.values() if count > 0)
+    if wanted > available:
+        asked = ", ".join(f"{name} {count}" for name, count in counts.items() if count > 0)
+        raise InputError(
+            f"the splits ask for {wanted} examples ({asked}) but {source} has {available}; "
+            "make them smaller"
+        )
+    return counts | {name: available - wanted for name in rest}
+
+
+def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np.ndarray:
+    """A random order; if stratified, each stretch of it holds the classes in proportion.
+
+    Every example gets a random place within its class, as a share of the class; sorted by that
+    share, the classes are dealt out evenly, whatever their sizes and wherever one cuts.
+    """
+    ranks = rng.random(len(labels))
+    if stratified:
+        for label in np.unique(labels):
+            members = labels == label
+            place = np.argsort(np.argsort(ranks[members]))
+            ranks[members] = (place + rng.random()) / members.sum()
+    return np.argsort(ranks, kind="stable")
+
+
+def _scaling(pool: Pool, train: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale such that (x − shift) · scale is in [−1, 1], in [0, 1] or standardized."""
+    if scaling == "none":
+        return np.float32(0), np.float32(1)
+    if scaling == "standardize":
+        axes = tuple(range(train.ndim - 1))
+        mean = train.mean(axes, dtype=np.float64)
+        std = train.std(axes, dtype=np.float64)
+        return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
+    low, high = pool.value_range or (float(train.min()), float(train.max()))
+    width = (high - low) or 1.0
+    if scaling == "unit":
+        return np.float32(low), np.float32(1 / width)
+    return np.float32((low + high) / 2), np.float32(2 / width)
+
+
+def _fingerprint(splits: dict[str, Split]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in NAMES:
+        digest.update(f"{name} {splits[name].images.shape} {splits[name].images.dtype}".encode())
+        for array in splits[name]:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

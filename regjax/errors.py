@@ -1,0 +1,25 @@
+"""The one error that a user causes: bad input, told in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Input that cannot be used.
+
+    The message is one line that names what was given, what was expected and what to do next.
+    The command line prints it and exits with code 2. It is not a `ValueError`, so that flag
+    parsers, which rewrite those, hand it on as it is.
+    """
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Returns a hint at the closest valid name, or nothing when none is close.
+
+    >>> did_you_mean("learning_rte", ["learning_rate", "momentum"])
+    " (did you mean 'learning_rate'?)"
+    >>> did_you_mean("zzz", ["learning_rate"])
+    ''
+    """
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

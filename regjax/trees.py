@@ -1,0 +1,75 @@
+"""Parameter trees by path: names, masks, counts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+PyTree = Any
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Returns a key path as text, joined by slashes.
+
+    >>> path_name((jax.tree_util.DictKey("conv_0"), jax.tree_util.DictKey("kernel")))
+    'conv_0/kernel'
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def is_kernel(name: str) -> bool:
+    """Whether a path names a weight matrix or filter, as opposed to a bias, scale or statistic.
+
+    >>> is_kernel("dense_0/kernel"), is_kernel("dense_0/bias")
+    (True, False)
+    """
+    return name.rsplit("/", 1)[-1] == "kernel"
+
+
+def is_any(name: str) -> bool:
+    """Whether a path names a parameter at all: always.
+
+    >>> is_any("dense_0/bias")
+    True
+    """
+    del name
+    return True
+
+
+# What a penalty or a decay covers, by the name used in configs.
+MASKS: dict[str, Callable[[str], bool]] = {"all": is_any, "kernels": is_kernel}
+
+
+def mask(tree: PyTree, rule: str) -> PyTree:
+    """Returns a tree of booleans of the same structure: True where the path matches the rule.
+
+    Args:
+      tree: parameters.
+      rule: a name in `MASKS`.
+
+    >>> mask({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
+    {'dense': {'bias': False, 'kernel': True}}
+    """
+    matches = MASKS[rule]
+    return jax.tree_util.tree_map_with_path(lambda path, _: matches(path_name(path)), tree)
+
+
+def select(tree: PyTree, rule: str) -> list[jax.Array]:
+    """Returns the leaves whose path matches the rule, in the tree's order.
+
+    >>> select({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
+    [1.0]
+    """
+    matches = MASKS[rule]
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [leaf for path, leaf in leaves if matches(path_name(path))]
+
+
+def count(tree: PyTree) -> int:
+    """Returns the number of values in all leaves (arrays or shapes).
+
+    >>> count({"kernel": np.zeros((3, 4)), "bias": np.zeros(4)})
+    16
+    """
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
