@@ -1,5 +1,19 @@
-from regjax.config import Config
-def get_config():
-    c = Config()
-    c.optimizer.learning_rate=0.002
-    return c
+"""scikit-learn's 1,797 digits.
+
+regjax train --config=configs/digits.py --workdir=runs/digits
+"""
+
+from regjax.config import Config, DataConfig, LossConfig, ModelConfig, OptimizerConfig, StoppingConfig
+
+
+def get_config() -> Config:
+    """Returns the config."""
+    return Config(
+        epochs=100,
+        batch_size=32,
+        data=DataConfig(name="digits", train=-1, valid=90, select=90, test=360),
+        model=ModelConfig(name="mlp", widths=(256, 256), norm="batch", dropout_rate=0.3),
+        loss=LossConfig(label_smoothing=0.05),
+        optimizer=OptimizerConfig(name="adam", learning_rate=0.002),
+        stopping=StoppingConfig(monitor="valid_loss", mode="min", patience=20),
+    )

@@ -1,0 +1,122 @@
+"""Checkpoints with orbax: best and latest, each one atomic save of all that a run needs.
+
+The only module that imports orbax, whose API will change at its 1.0.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from regjax.errors import InputError
+from regjax.state import RunState
+
+
+class _BestAndLatest:
+    """Keeps the checkpoint of the best epoch and the last one; deletes the others.
+
+    The best is what early stopping says, not a metric's extreme: ties keep the earlier epoch and
+    a NaN is never best. (orbax's own choice keeps the later, and evicts the best for a NaN.)
+    """
+
+    def __init__(self) -> None:
+        self.best = 0
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        last = checkpoints[-1].step if checkpoints else None
+        return [info.step in (self.best, last) for info in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run, numbered by epoch.
+
+    Written in the background; a kill at any moment leaves the last one that was completed.
+    Use as a context manager.
+
+    Args:
+      directory: where they are.
+      read_only: only look; nothing is created or cleaned up.
+    """
+
+    def __init__(self, directory: str | Path, read_only: bool = False) -> None:
+        logging.set_verbosity(logging.FATAL)  # orbax logs every step of its work
+        self._directory = Path(directory).absolute()
+        self._policy = _BestAndLatest()
+        options = ocp.CheckpointManagerOptions(
+            create=not read_only, read_only=read_only, preservation_policy=self._policy
+        )
+        if read_only and not self._directory.is_dir():
+            raise InputError(f"'{directory}' does not exist; there is no checkpoint to read")
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """The epoch of the last complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, run: RunState, about: dict[str, Any]) -> None:
+        """Saves a run; returns once the values are copied, writing goes on in the background.
+
+        Args:
+          run: its state.
+          about: JSON values that identify the run, checked when it is read again.
+        """
+        self._policy.best = int(run.stopping.best_epoch)
+        about = about | {"best_epoch": self._policy.best}
+        self._manager.save(
+            int(run.epoch),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
+                about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
+            ),
+            force=True,
+        )
+
+    def wait(self) -> None:
+        """Waits until all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def about(self, epoch: int) -> dict[str, Any]:
+        """What was said of the run in the checkpoint of an epoch, with `best_epoch`.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
+        args = ocp.args.Composite(about=ocp.args.JsonRestore())  # pyright: ignore[reportCallIssue]
+        return self._restore(epoch, args)["about"]
+
+    def restore(self, epoch: int, template: RunState) -> RunState:
+        """Reads the run saved at an epoch.
+
+        Args:
+          epoch: its number.
+          template: a run of the same structure, arrays or shapes.
+
+        Raises:
+          InputError: the checkpoint is damaged, or of another structure.
+        """
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(shapes)  # pyright: ignore[reportCallIssue]
+        )
+        return self._restore(epoch, args)["state"]
+
+    def _restore(self, epoch: int, args: Any) -> Any:
+        try:
+            return self._manager.restore(epoch, args=args)
+        except Exception as error:  # orbax, tensorstore and JAX each raise their own
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"checkpoint '{self._directory / str(epoch)}' cannot be read, it is damaged or of "
+                f"another run ({reason}); delete it to go on from an earlier one, or start in a "
+                "new --workdir"
+            ) from error

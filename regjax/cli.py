@@ -1,0 +1,228 @@
+"""The command line: `regjax train`, `regjax evaluate`, `regjax show`, on absl flags.
+
+JAX is imported by the commands, not by this module, so that help and mistakes answer at once.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+import regjax
+from regjax import config as config_lib
+from regjax.config import Config
+from regjax.errors import InputError, did_you_mean
+
+USAGE = 2  # exit code of bad input
+
+
+class Command(NamedTuple):
+    """A command: what it does, an example, its flags, and the function that does it."""
+
+    summary: str
+    example: str
+    define: Callable[[flags.FlagValues, list[str]], None]
+    run: Callable[[flags.FlagValues], None]
+
+
+class _ConfigFile(flags.ArgumentParser):
+    """Loads a config file by our rules, whose errors say what to do."""
+
+    def parse(self, argument: str) -> Config:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns the config of a file."""
+        return config_lib.load(argument)
+
+
+def _config_flag(values: flags.FlagValues, argv: list[str]) -> None:
+    fields = {name for name, _ in config_lib.flatten(Config())}
+    for argument in argv:
+        override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+        if override and override[1] not in fields:
+            raise InputError(config_lib.suggest_field(override[1]))
+    help_text = "a Python file with get_config(); fields are set by --config.FIELD=VALUE"
+    config_flags.DEFINE_config_file(
+        "config", None, help_text, flag_values=values, sys_argv=["regjax", *argv]
+    )
+    values["config"].parser = _ConfigFile()
+
+
+def _workdir_flag(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
+
+
+def _required(values: flags.FlagValues, name: str, hint: str) -> str:
+    value = values[name].value
+    if not value:
+        raise InputError(f"--{name} is missing; {hint}")
+    return value
+
+
+def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
+    _config_flag(values, argv)
+    _workdir_flag(values)
+
+
+def _train(values: flags.FlagValues) -> None:
+    config = config_lib.check(_config(values))
+    workdir = _required(values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits")
+    from rich.console import Console
+
+    from regjax import progress, train
+
+    console = Console()
+    result = train.train(config, workdir, console)
+    shown = ("test_accuracy", "select_accuracy", "valid_accuracy", "best_epoch", "epochs")
+    values_shown = [f"{n} {result[n]:.4f}" if "acc" in n else f"{n} {result[n]}"
+                    for n in shown if result[n] is not None]
+    progress.say(console, f"{'  '.join(values_shown)}  stopped by {result['stopped_because']}")
+    progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
+
+
+def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:
+    del argv
+    _workdir_flag(values)
+    splits = ["train", "valid", "select", "test"]
+    flags.DEFINE_enum("split", "test", splits, "the split to evaluate", flag_values=values)
+    flags.DEFINE_bool("json", False, "print JSON instead of text", flag_values=values)
+
+
+def _evaluate(values: flags.FlagValues) -> None:
+    workdir = _required(values, "workdir", "give the folder of a trained run")
+    from regjax import evaluate, progress
+
+    measured = evaluate.evaluate(workdir, values["split"].value)
+    if values["json"].value:
+        print(json.dumps(measured, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(evaluate.table(measured))
+    keys = ("accuracy", "loss", "examples")
+    progress.say(console, "  ".join(f"{key} {measured[key]:.6g}" for key in keys))
+
+
+def _define_show(values: flags.FlagValues, argv: list[str]) -> None:
+    _config_flag(values, argv)
+
+
+def _show(values: flags.FlagValues) -> None:
+    config = config_lib.check(_config(values))
+    from rich.console import Console
+
+    from regjax import show, train
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    parts = train.assemble(config)
+    console.print(show.fields(config))
+    console.print(show.parameters(parts))
+
+
+def _config(values: flags.FlagValues) -> Config:
+    return _required(values, "config", "give a config file, e.g. --config=configs/digits.py")  # pyright: ignore[reportReturnType]
+
+
+COMMANDS = {
+    "train": Command(
+        "train a config to its end, or go on with what was begun in the folder",
+        "regjax train --config=configs/digits.py --workdir=runs/digits "
+        "--config.optimizer.learning_rate=0.003",
+        _define_train,
+        _train,
+    ),
+    "evaluate": Command(
+        "the best weights of a run on one split, class by class",
+        "regjax evaluate --workdir=runs/digits --split=test",
+        _define_evaluate,
+        _evaluate,
+    ),
+    "show": Command(
+        "a config's fields and its network's parameters, without training",
+        "regjax show --config=configs/digits.py",
+        _define_show,
+        _show,
+    ),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command line (without the program's name) and returns its exit code."""
+    try:
+        return _dispatch(argv)
+    except (InputError, flags.Error) as error:
+        print(f"regjax: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
+        return 0
+    except OSError as error:
+        where = f"'{error.filename}': " if error.filename else ""
+        print(f"regjax: error: {where}{error.strerror or error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("regjax: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help", "-help", "--helpfull", "-?"):
+        print(_overview())
+        return 0 if argv else USAGE
+    if argv[0] == "--version":
+        print(f"regjax {regjax.__version__}")
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        kind = "flag before the command" if name.startswith("-") else "command"
+        valid = ", ".join(COMMANDS)
+        hint = did_you_mean(name, COMMANDS)
+        raise InputError(f"unknown {kind} '{name}', expected {valid}{hint}; see regjax --help")
+    command = COMMANDS[name]
+    values = flags.FlagValues()
+    if {"--help", "-h", "-help", "--helpfull"} & set(rest):
+        command.define(values, [])
+        print(_help(name, command, values))
+        return 0
+    command.define(values, rest)
+    surplus = values([f"regjax {name}", *rest])[1:]
+    if surplus:
+        raise InputError(f"unexpected argument '{surplus[0]}'; flags are written --name=value")
+    command.run(values)
+    return 0
+
+
+def _overview() -> str:
+    lines = [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+    examples = [f"  {command.example}" for command in COMMANDS.values()]
+    return "\n".join(
+        [
+            "usage: regjax COMMAND [--FLAG=VALUE ...]",
+            "",
+            *lines,
+            "",
+            "examples:",
+            *examples,
+            "",
+            "regjax COMMAND --help lists a command's flags.",
+        ]
+    )
+
+
+def _help(name: str, command: Command, values: flags.FlagValues) -> str:
+    own = [f"  --{flag}: {values[flag].help}" for flag in values]
+    fields = []
+    if "config" in values:
+        fields = ["", "config fields and their defaults (--config.FIELD=VALUE):"]
+        fields += [f"  {field} = {value!r}" for field, value in config_lib.flatten(Config())]
+    head = [f"usage: {command.example}", "", f"regjax {name}: {command.summary}.", "", "flags:"]
+    return "\n".join([*head, *own, *fields])
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))

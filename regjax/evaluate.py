@@ -1,0 +1,75 @@
+"""A trained run looked at: its best weights on one split, class by class."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from regjax import step
+from regjax.checkpoint import Checkpoints
+from regjax.errors import InputError
+from regjax.objective import example_losses
+from regjax.train import assemble
+from regjax.workdir import Workdir
+
+
+def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
+    """Evaluates the best checkpoint of a run.
+
+    Args:
+      path: the run's folder.
+      split: `train`, `valid`, `select` or `test`.
+
+    Returns:
+      `split`, `epoch`, `examples`, `accuracy`, `loss`, and `classes`: for each its `precision`,
+      `recall`, `f1` and `support`, by scikit-learn.
+
+    Raises:
+      InputError: no run there, no checkpoint yet, or an empty split.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    workdir = Workdir(path)
+    parts = assemble(workdir.read_config())
+    arrays = parts.arrays(split)
+    if arrays is None:
+        raise InputError(f"--split={split} of this run is empty; choose another")
+    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
+        latest = checkpoints.latest()
+        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
+        epoch = about["best_epoch"]
+        if not epoch:
+            raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
+        if about["data"] != parts.data.fingerprint:
+            raise InputError(f"{parts.config.data.name} is not the data that '{path}' was trained on")
+        run = checkpoints.restore(epoch, parts.shapes())
+    logits = jax.jit(step.make_predict(parts.config, parts.model))(run.train, arrays)
+    labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)
+    columns = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(parts.data.classes)), zero_division=0.0
+    )
+    names = ("precision", "recall", "f1", "support")
+    return {
+        "split": split,
+        "epoch": epoch,
+        "examples": len(labels),
+        "accuracy": float((labels == predicted).mean()),
+        "loss": float(example_losses(parts.config, logits, arrays.labels, 0.0).mean()),
+        "classes": {
+            name: dict(zip(names, (x.item() for x in row), strict=True))
+            for name, row in zip(parts.data.classes, zip(*columns, strict=True), strict=True)
+        },
+    }
+
+
+def table(measured: dict[str, Any]) -> Table:
+    """The classes of what `evaluate` returned, as a table."""
+    made = Table("class", title=f"{measured['split']}, best epoch {measured['epoch']}")
+    for name in ("precision", "recall", "f1", "support"):
+        made.add_column(name, justify="right")
+    for name, row in measured["classes"].items():
+        scores = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        made.add_row(name, *scores, str(row["support"]))
+    return made

@@ -1,0 +1,146 @@
+"""The folder of one run: its config, metrics and result as files that are never half-written."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from regjax import config as config_lib
+from regjax.config import Config
+from regjax.errors import InputError
+
+
+class Workdir:
+    """Names and file formats of what a run leaves.
+
+    Args:
+      path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.checkpoints = self.path / "checkpoints"
+
+    def check(self, config: Config) -> None:
+        """Says what speaks against running `config` here, before anything is computed.
+
+        Raises:
+          InputError: not a folder, another run's folder, or checkpoints of an unknown one.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--workdir '{self.path}' is a file; give a folder")
+        if self.config.exists():
+            differences = config_lib.differences(self.read_config(), config)
+            if differences:
+                raise InputError(
+                    f"--workdir '{self.path}' holds a run with another config "
+                    f"({'; '.join(differences)}); give another --workdir or the same config"
+                )
+        elif self.checkpoints.exists():
+            raise InputError(
+                f"--workdir '{self.path}' has checkpoints but no config.json, so whose they are "
+                "is unknown; give another --workdir"
+            )
+
+    def read_config(self) -> Config:
+        """Reads `config.json`.
+
+        Raises:
+          InputError: no run there, or a damaged file.
+        """
+        try:
+            text = self.config.read_text()
+        except FileNotFoundError as error:
+            raise InputError(
+                f"--workdir '{self.path}' holds no run (no config.json); `regjax train` makes one"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"'{self.config}' cannot be read: {error}") from error
+        return config_lib.from_json(text, str(self.config))
+
+    @contextlib.contextmanager
+    def claim(self, config: Config) -> Iterator[None]:
+        """Makes the folder this process's own while it trains, with `config.json` in it.
+
+        Raises:
+          InputError: another process is at work there, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(
+                f"another process is training in --workdir '{self.path}'; wait for it, or give "
+                "another --workdir"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"--workdir '{self.path}' cannot be written: {error.strerror or error}"
+            ) from error
+        try:
+            self.check(config)  # again: another process may have come first
+            if not self.config.exists():
+                write(self.config, config_lib.to_json(config))
+            yield
+        finally:
+            lock.release()
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The complete lines of `metrics.jsonl`; one torn by a kill is left out."""
+        lines = []
+        if self.metrics.exists():
+            for line in self.metrics.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    lines.append(json.loads(line))
+        return lines
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drops the lines of epochs after `epochs`, which are going to be trained again."""
+        kept = [line for line in self.read_metrics() if line["epoch"] <= epochs]
+        write(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Appends one epoch's line."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(plain(line)) + "\n")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Reads `result.json`, or None where there is none."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads(self.result.read_text())
+        return None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Writes `result.json`, whole or not at all."""
+        write(self.result, json.dumps(plain(result), indent=2) + "\n")
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON knows them: what is not finite becomes null.
+
+    >>> plain({"loss": float("nan"), "epoch": 3})
+    {'loss': None, 'epoch': 3}
+    """
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file in one atomic step: a reader or a kill sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
