@@ -153,10 +153,11 @@ def group_norm(
     axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
     stats = statistics(grouped, axes)
     y = normalize(grouped, stats.mean, stats.variance, epsilon=epsilon).reshape(x.shape)
+    affine = (1,) * (x.ndim - 1) + (-1,)
     if scale is not None:
-        y = y * scale.astype(y.dtype)
+        y = y * scale.reshape(affine).astype(y.dtype)
     if bias is not None:
-        y = y + bias.astype(y.dtype)
+        y = y + bias.reshape(affine).astype(y.dtype)
     return y
 
 

@@ -33,9 +33,10 @@ def _read(path: str) -> dict[str, np.ndarray]:
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"npz file '{path}' {what}; give the path of a file made by numpy.savez")
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"'{path}' holds one array; save x and y with numpy.savez")
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"'{path}' holds one array; save x and y with numpy.savez")
+        with archive:
             missing = [name for name in ("x", "y") if name not in archive.files]
             if missing:
                 raise InputError(
@@ -43,7 +44,7 @@ def _read(path: str) -> dict[str, np.ndarray]:
                     f"{', '.join(archive.files) or 'none'}); save it with numpy.savez(path, x=, y=)"
                 )
             return {name: archive[name] for name in ("x", "y")}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
             reason = "it holds Python objects; save plain numeric arrays"
         else:

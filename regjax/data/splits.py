@@ -27,7 +27,7 @@ class Data(NamedTuple):
 
     Attributes:
       splits: `train`, `valid`, `select`, `test` by name; a split may be empty.
-      shift, scale: scalars, or one value a feature or channel.
+      shift, scale: scalars, or `(1, ..., C)` with one value a feature or channel.
       classes: class names.
       fingerprint: a hash of what was drawn, to tell whether a resumed run sees the same data.
     """
@@ -147,8 +147,8 @@ def _scaling(pool: Pool, train: np.ndarray, scaling: str) -> tuple[np.ndarray, n
         return np.float32(0), np.float32(1)
     if scaling == "standardize":
         axes = tuple(range(train.ndim - 1))
-        mean = train.mean(axes, dtype=np.float64)
-        std = train.std(axes, dtype=np.float64)
+        mean = train.mean(axes, dtype=np.float64, keepdims=True)
+        std = train.std(axes, dtype=np.float64, keepdims=True)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
     low, high = pool.value_range or (float(train.min()), float(train.max()))
     width = (high - low) or 1.0

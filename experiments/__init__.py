@@ -1,0 +1,1 @@
+"""Questions about regularization as scripts, using the public API only."""

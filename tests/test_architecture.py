@@ -1,0 +1,89 @@
+"""Imports run downward only, and the command line answers without JAX."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import regjax
+
+PACKAGE = Path(regjax.__file__).parent
+
+# DESIGN: a module imports from lower floors, and from its own floor where that is no cycle.
+FLOORS = {
+    0: {"errors", "keys", "trees"},
+    1: {
+        "activations",
+        "convolution",
+        "dropout",
+        "initializers",
+        "losses",
+        "metrics",
+        "normalization",
+        "penalties",
+        "schedules",
+        "stopping",
+        "transforms",
+    },
+    2: {"config", "data", "models", "strengths"},
+    3: {"objective", "optimizer", "state", "step"},
+    4: {"checkpoint", "workdir", "progress", "train", "evaluate", "show", "cli", "__main__"},
+}
+FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
+
+
+def imported(path: Path) -> set[str]:
+    """The regjax modules that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            if parts[0] == "regjax":
+                found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {parts[1] for parts in names if parts[0] == "regjax" and len(parts) > 1}
+    return found & set(FLOOR)
+
+
+def modules() -> list[tuple[str, Path]]:
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or
+             path.parent != PACKAGE]
+    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in files]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda x: getattr(x, "stem", x))
+def test_imports_run_downward(module: str, path: Path) -> None:
+    assert module in FLOOR, f"{module} has no floor: add it to FLOORS"
+    for other in imported(path) - {module}:
+        assert FLOOR[other] <= FLOOR[module], f"{module} imports {other} from above"
+        if FLOOR[module] == 1:
+            assert FLOOR[other] == 0, f"{module} imports its neighbour {other}"
+
+
+def test_mathematics_knows_no_config_and_no_effects() -> None:
+    for module in FLOORS[1]:
+        names = {
+            alias.name.split(".")[0]
+            for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not names & {"os", "time", "pathlib", "logging", "json"}, module
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_command_line_imports_no_jax() -> None:
+    assert run("import regjax.cli, sys; print('jax' in sys.modules)") == "False\n"
+
+
+def test_no_tensorflow() -> None:
+    code = "import regjax.train, regjax.data.tfds, sys; print('tensorflow' in sys.modules)"
+    assert run(code) == "False\n"
