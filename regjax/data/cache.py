@@ -27,7 +27,7 @@ def arrays(key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
     """
     path = folder() / f"{key}.npz"
     with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     made = make()
     with contextlib.suppress(OSError):

@@ -1,0 +1,114 @@
+"""The fast convolution equals lax's, forward and backward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from regjax import convolution as conv
+
+
+def example(shape: tuple[int, ...], seed: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+)
+def test_value_and_gradients_are_the_definitions(
+    n: int,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    channels: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> None:
+    padding = (pads[:2], pads[2:])
+    x, kernel = example((n, *size, channels[0]), 0), example((*window, *channels), 1)
+
+    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return conv.conv2d(x, kernel, padding)  # pyright: ignore[reportArgumentType]
+
+    def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """The definition, shift by shift; jaxlib 0.10.2's own input gradient on CPU is wrong
+        where the padding is wider than the window, e.g. padding ((0, 0), (2, 0)), window (1, 2).
+        """
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        rows, columns = x.shape[1] - window[0] + 1, x.shape[2] - window[1] + 1
+        return sum(
+            x[:, i : i + rows, j : j + columns] @ kernel[i, j]
+            for i in range(window[0])
+            for j in range(window[1])
+        )  # pyright: ignore[reportReturnType]
+
+    mine, pull = jax.vjp(ours, x, kernel)
+    expected, expected_pull = jax.vjp(theirs, x, kernel)
+    np.testing.assert_allclose(mine, expected, atol=1e-4)
+    laxs = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=conv.NHWC)
+    np.testing.assert_allclose(mine, laxs, atol=1e-4)
+    cotangent = example(expected.shape, 2)
+    for got, want in zip(pull(cotangent), expected_pull(cotangent), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": "SAME"},
+        {"padding": ((1, 2), (0, 1))},
+        {"window_strides": (2, 1)},
+        {"rhs_dilation": (2, 2)},
+        {"lhs_dilation": (2, 1), "padding": ((1, 1), (0, 0))},
+        {"feature_group_count": 2},
+        {"precision": lax.Precision.HIGHEST},
+        {"preferred_element_type": jnp.float32},
+        {"dimension_numbers": ("NCHW", "OIHW", "NCHW")},
+    ],
+    ids=str,
+)
+def test_drop_in_for_every_option(options: dict) -> None:
+    numbers = options.get("dimension_numbers", conv.NHWC)
+    groups = options.get("feature_group_count", 1)
+    x = example((2, 6, 6, 4) if numbers == conv.NHWC else (2, 4, 6, 6), 0)
+    kernel = example((3, 3, 4 // groups, 8) if numbers == conv.NHWC else (8, 4, 3, 3), 1)
+    arguments = {"window_strides": (1, 1), "padding": "VALID", "dimension_numbers": numbers}
+    arguments |= options
+    got = jax.grad(lambda k: jnp.sin(conv.conv_general_dilated(x, k, **arguments)).sum())(kernel)
+    want = jax.grad(lambda k: jnp.sin(lax.conv_general_dilated(x, k, **arguments)).sum())(kernel)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_under_vmap_is_a_loop() -> None:
+    xs, kernels = example((3, 2, 6, 6, 2), 0), example((3, 3, 3, 2, 4), 1)
+
+    def gradient(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.grad(lambda k: jnp.sin(conv.conv2d(x, k, ((1, 1), (1, 1)))).sum())(kernel)
+
+    together = jax.vmap(gradient)(xs, kernels)
+    for i in range(3):
+        np.testing.assert_allclose(together[i], gradient(xs[i], kernels[i]), atol=1e-4)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("size", [(6, 8), (7, 9)])
+def test_max_pool_is_torchs(size: tuple[int, int]) -> None:
+    import torch
+
+    x = example((2, *size, 3), 0)
+    theirs = torch.tensor(np.moveaxis(np.asarray(x), -1, 1), requires_grad=True)
+    pooled = torch.nn.functional.max_pool2d(theirs, 2)
+    pooled.pow(2).sum().backward()
+    assert theirs.grad is not None
+    np.testing.assert_array_equal(
+        conv.max_pool_2x2(x), np.moveaxis(pooled.detach().numpy(), 1, -1)
+    )
+    ours = jax.grad(lambda x: (conv.max_pool_2x2(x) ** 2).sum())(x)
+    np.testing.assert_allclose(ours, np.moveaxis(theirs.grad.numpy(), 1, -1), atol=1e-6)

@@ -1,0 +1,195 @@
+"""Splits never overlap and follow the seed; a user's npz is checked before it is used."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regjax import data as data_lib
+from regjax.config import DataConfig
+from regjax.data import npz, splits
+from regjax.data.pool import Pool
+from regjax.errors import InputError
+
+
+def pool(labels: Any, test: int = 0) -> Pool:
+    """A pool whose images are their own index."""
+    labels = np.asarray(labels, np.int32)
+    images = np.arange(len(labels), dtype=np.float32)[:, None]
+    ours = (-1 - np.arange(test, dtype=np.float32)[:, None], np.zeros(test, np.int32))
+    own = ours if test else (None, None)
+    return Pool("set", images, labels, *own, ("a", "b"), None)
+
+
+def drawn(data: data_lib.Data) -> dict[str, list[float]]:
+    return {name: split.images.ravel().tolist() for name, split in data.splits.items()}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=10, max_size=80),
+    valid=st.integers(0, 4),
+    select=st.floats(0.0, 0.3),
+    stratified=st.booleans(),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_splits_partition_the_pool(
+    labels: list[int], valid: int, select: float, stratified: bool, seed: int
+) -> None:
+    config = DataConfig(valid=valid, select=select, test=0.1, stratified=stratified)
+    config.scaling = "none"
+    data = data_lib.draw(pool(labels), config, seed)
+    indices = sum(drawn(data).values(), [])
+    assert sorted(indices) == list(range(len(labels)))
+    assert len(data.splits["valid"].labels) == valid
+    again = data_lib.draw(pool(labels), config, seed)
+    assert again.fingerprint == data.fingerprint
+    for split in data.splits.values():
+        np.testing.assert_array_equal(split.labels, np.asarray(labels)[split.images.ravel().astype(int)])
+
+
+def test_stratified_splits_hold_every_class_in_proportion() -> None:
+    labels = np.repeat([0, 1, 2], [500, 300, 20])
+    data = data_lib.draw(pool(labels), DataConfig(valid=0.1, select=0.1, test=0.2), 3)
+    for split in data.splits.values():
+        share = len(split.labels) / len(labels)
+        np.testing.assert_allclose(np.bincount(split.labels), np.array([500, 300, 20]) * share, atol=1)
+
+
+def test_seed_and_split_seed() -> None:
+    base = pool([0, 1] * 50)
+    first, second = (data_lib.draw(base, DataConfig(), seed) for seed in (0, 1))
+    assert drawn(first) != drawn(second)
+    fixed = [data_lib.draw(base, DataConfig(split_seed=7), seed) for seed in (0, 1)]
+    assert drawn(fixed[0]) == drawn(fixed[1])
+
+
+def test_a_sets_own_test_split_stays_apart() -> None:
+    data = data_lib.draw(pool([0, 1] * 20, test=10), DataConfig(test=-1, valid=5), 0)
+    assert min(drawn(data)["train"] + drawn(data)["valid"]) >= 0
+    assert sorted(drawn(data)["test"]) == list(range(-10, 0))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DataConfig(train=90, valid=20), "splits ask for"),
+        (DataConfig(train=-1, valid=-1), "data.valid and data.train are both -1"),
+        (DataConfig(train=1.5), "data.train is 1.5, expected a whole number"),
+        (DataConfig(train=-0.5), "data.train is -0.5, expected a count, a share below 1, or -1"),
+        (DataConfig(train=0), "no examples left to train on"),
+        (DataConfig(train=-1, test=0.5, valid=0.3, select=0.2), "no examples left to train on"),
+    ],
+)
+def test_impossible_sizes(config: DataConfig, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        data_lib.draw(pool([0, 1] * 50), config, 0)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "low", "high"), [("symmetric", -1, 1), ("unit", 0, 1), ("none", 0, 16)]
+)
+def test_scaling_maps_the_range(scaling: str, low: float, high: float) -> None:
+    data = data_lib.draw(data_lib.load("digits"), DataConfig(scaling=scaling), 0)
+    seen = (data.splits["train"].images - data.shift) * data.scale
+    np.testing.assert_allclose([seen.min(), seen.max()], [low, high], atol=1e-6)
+
+
+def test_standardizing_uses_the_training_split_alone() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal([1, 100], [2, 0.1], (500, 2)).astype(np.float32)
+    made = Pool("x", x, rng.integers(0, 2, 500).astype(np.int32), None, None, ("a", "b"), None)
+    data = data_lib.draw(made, DataConfig(scaling="standardize"), 0)
+    seen = (data.splits["train"].images - data.shift) * data.scale
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.std(0), 1, atol=1e-3)
+
+
+X, Y = np.zeros((6, 4), np.float32), np.array([0, 1, 2, 0, 1, 2])
+NAN, OBJECTS = X.copy(), np.array([{}] * 6, dtype=object)
+NAN[3, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": X}, "has no array 'y' (it has x)"),
+        ({"x": OBJECTS, "y": Y}, "it holds Python objects"),
+        ({"x": NAN, "y": Y}, "NaN or infinite values as float32, the first in row 3"),
+        ({"x": X.astype(np.float64) + 1e300, "y": Y}, "NaN or infinite values as float32"),
+        ({"x": X[:0], "y": Y[:0]}, "x has no rows"),
+        ({"x": X[0], "y": Y}, "x has shape (4,), expected"),
+        ({"x": X.astype(complex), "y": Y}, "dtype complex128, expected real numbers"),
+        ({"x": X.astype(str), "y": Y}, "expected real numbers"),
+        ({"x": X, "y": Y[:5]}, "y has shape (5,), expected (6,)"),
+        ({"x": X, "y": Y[:, None]}, "y has shape (6, 1), expected (6,)"),
+        ({"x": X, "y": Y.astype(float)}, "expected integer class labels"),
+        ({"x": X, "y": Y - 1}, "labels out of range: 3 different values from -1 to 1"),
+        ({"x": X, "y": Y * 10**9}, "labels out of range"),
+        ({"x": X, "y": Y * 0}, "one class only"),
+    ],
+)
+def test_npz_that_cannot_be_used(tmp_path: Path, arrays: dict, message: str) -> None:
+    file = tmp_path / "data.npz"
+    np.savez(file, **arrays)
+    with pytest.raises(InputError) as caught:
+        npz.load(str(file))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"not a zip", None])
+def test_npz_that_is_none(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "data.npz"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match="npz file"):
+        npz.load(str(file))
+
+
+def test_npz_torn_in_the_middle(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, x=np.random.default_rng(0).normal(size=(60, 4)), y=np.tile(Y, 10))
+    whole = file.read_bytes()
+    for size in (len(whole) // 3, len(whole) // 2, len(whole) - 30):
+        file.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="npz file"):
+            npz.load(str(file))
+    broken = bytearray(whole)
+    broken[len(whole) // 4] ^= 0xFF
+    file.write_bytes(broken)
+    with pytest.raises(InputError, match="npz file"):
+        npz.load(str(file))
+
+
+def test_a_single_array_is_not_npz(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(InputError, match="holds one array"):
+        npz.load(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5), (6, 4, 5, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.int16, bool])
+def test_npz_that_can_be_used(tmp_path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones(shape, dtype), y=Y.astype(np.uint8))
+    loaded = data_lib.load(f"npz:{tmp_path / 'd.npz'}")
+    assert loaded.images.shape == (shape if len(shape) != 3 else (*shape, 1))
+    assert loaded.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("name", ["digit", "npz", "npz:", "tfds:", "digits:x", ""])
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(InputError, match="expected digits, tfds:NAME"):
+        data_lib.load(name)
+
+
+def test_resolve_counts_shares_and_rest() -> None:
+    assert splits.resolve({"a": 0.25, "b": 1, "c": -1, "d": 0}, 8, "x") == {
+        "a": 2,
+        "b": 1,
+        "c": 5,
+        "d": 0,
+    }
