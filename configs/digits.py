@@ -3,7 +3,14 @@
 regjax train --config=configs/digits.py --workdir=runs/digits
 """
 
-from regjax.config import Config, DataConfig, LossConfig, ModelConfig, OptimizerConfig, StoppingConfig
+from regjax.config import (
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    StoppingConfig,
+)
 
 
 def get_config() -> Config:

@@ -69,7 +69,9 @@ def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
 
 def _train(values: flags.FlagValues) -> None:
     config = config_lib.check(_config(values))
-    workdir = _required(values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits")
+    workdir = _required(
+        values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
+    )
     from rich.console import Console
 
     from regjax import progress, train
@@ -77,8 +79,11 @@ def _train(values: flags.FlagValues) -> None:
     console = Console()
     result = train.train(config, workdir, console)
     shown = ("test_accuracy", "select_accuracy", "valid_accuracy", "best_epoch", "epochs")
-    values_shown = [f"{n} {result[n]:.4f}" if "acc" in n else f"{n} {result[n]}"
-                    for n in shown if result[n] is not None]
+    values_shown = [
+        f"{n} {result[n]:.4f}" if "acc" in n else f"{n} {result[n]}"
+        for n in shown
+        if result[n] is not None
+    ]
     progress.say(console, f"{'  '.join(values_shown)}  stopped by {result['stopped_because']}")
     progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
 

@@ -212,7 +212,9 @@ def load(path: str) -> Config:
 
 def _describe(error: BaseException, file: Path) -> str:
     """One line for an error raised by a config file, with its line where that is known."""
-    unknown = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    unknown = re.match(
+        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+    )
     cls = getattr(sys.modules[__name__], unknown[1], None) if unknown else None
     if unknown and isinstance(cls, type) and issubclass(cls, Fields):
         return _unknown(cls, unknown[2])
@@ -389,5 +391,3 @@ def _sections(section: Any, prefix: str = "") -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield f"{prefix}{f.name}"
             yield from _sections(value, f"{prefix}{f.name}.")
-
-

@@ -43,7 +43,9 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
         if not epoch:
             raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
         if about["data"] != parts.data.fingerprint:
-            raise InputError(f"{parts.config.data.name} is not the data that '{path}' was trained on")
+            raise InputError(
+                f"{parts.config.data.name} is not the data that '{path}' was trained on"
+            )
         run = checkpoints.restore(epoch, parts.shapes())
     logits = jax.jit(step.make_predict(parts.config, parts.model))(run.train, arrays)
     labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)

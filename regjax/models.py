@@ -92,7 +92,9 @@ class CNN(nn.Module):
         """Returns logits; the experiment has no dropout."""
         del dropout_rate
         scheme = SCHEMES[self.config.initializer]
-        for i, (features, padding, pool) in enumerate(((32, 1, True), (64, 0, True), (64, 0, False))):
+        for i, (features, padding, pool) in enumerate(
+            ((32, 1, True), (64, 0, True), (64, 0, False))
+        ):
             x = nn.Conv(
                 features,
                 (3, 3),
@@ -154,5 +156,3 @@ def initializer_name(path: str, config: ModelConfig) -> str:
     if path.endswith("/scale"):
         return "ones"
     return "zeros" if "norm" in path.split("/")[-2] else SCHEMES[config.initializer].bias_name
-
-

@@ -28,9 +28,7 @@ class Statistics(NamedTuple):
     count: jax.Array
 
 
-def statistics(
-    x: jax.Array, axes: Sequence[int], mask: jax.Array | None = None
-) -> Statistics:
+def statistics(x: jax.Array, axes: Sequence[int], mask: jax.Array | None = None) -> Statistics:
     """Mean μ = Σx / m and biased variance Σ(x − μ)² / m over `axes`.
 
     Args:

@@ -121,9 +121,7 @@ def _batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
     return padded.reshape(shape), mask.reshape(shape).astype(jnp.float32)
 
 
-def make_predict(
-    config: Config, model: nn.Module
-) -> Callable[[TrainState, Arrays], jax.Array]:
+def make_predict(config: Config, model: nn.Module) -> Callable[[TrainState, Arrays], jax.Array]:
     """Returns `predict(state, arrays) -> logits`, `(N, K)`, in inference form."""
 
     def predict(state: TrainState, arrays: Arrays) -> jax.Array:
@@ -141,9 +139,7 @@ def make_predict(
     return predict
 
 
-def make_evaluate(
-    config: Config, model: nn.Module
-) -> Callable[[TrainState, Arrays], Metrics]:
+def make_evaluate(config: Config, model: nn.Module) -> Callable[[TrainState, Arrays], Metrics]:
     """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}`, exact means over all examples.
 
     The loss is the data loss alone: no label smoothing, no penalty.

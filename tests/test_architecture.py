@@ -49,8 +49,11 @@ def imported(path: Path) -> set[str]:
 
 
 def modules() -> list[tuple[str, Path]]:
-    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or
-             path.parent != PACKAGE]
+    files = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py" or path.parent != PACKAGE
+    ]
     return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in files]
 
 

@@ -25,7 +25,7 @@ def test_every_config_is_valid_and_says_how_it_is_run(path: Path) -> None:
 def test_unknown_field_is_refused_with_the_closest() -> None:
     config = Config()
     with pytest.raises(InputError, match=r"no field 'learning_rte' \(did you mean 'learning_rate'"):
-        config.optimizer.learning_rte = 0.1  # pyright: ignore[reportAttributeAccessIssue]
+        config.optimizer.learning_rte = 0.1
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_unknown_field_is_refused_with_the_closest() -> None:
         ({"penalty": PenaltyConfig("none", 0.1)}, "so it would do nothing"),
         ({"penalty": "l1"}, "penalty is a str, expected a PenaltyConfig"),
         ({"loss": LossConfig(1.5)}, "loss.label_smoothing is 1.5, expected a number in [0, 1]"),
-        ({"optimizer": OptimizerConfig(learning_rate="a")}, "optimizer.learning_rate is 'a' (str)"),  # pyright: ignore[reportArgumentType]
+        ({"optimizer": OptimizerConfig(learning_rate="a")}, "optimizer.learning_rate is 'a' (str)"),
         ({"optimizer": OptimizerConfig(name="adm")}, "(did you mean 'adam'?)"),
         ({"optimizer": OptimizerConfig(nesterov=True)}, "needs optimizer.momentum above 0"),
     ],
@@ -55,8 +55,8 @@ def test_bad_values_are_named(change: dict, message: str) -> None:
 
 
 def test_numpy_numbers_and_lists_become_plain() -> None:
-    config = Config(seed=np.int64(3), loss=LossConfig(np.float32(0.5)))  # pyright: ignore[reportArgumentType]
-    config.model.widths = [np.int32(8)]  # pyright: ignore[reportAttributeAccessIssue]
+    config = Config(seed=np.int64(3), loss=LossConfig(np.float32(0.5)))
+    config.model.widths = [np.int32(8)]
     checked = config_lib.check(config)
     assert (type(checked.seed), type(checked.loss.label_smoothing)) == (int, float)
     assert checked.model.widths == (8,)

@@ -34,7 +34,7 @@ def test_value_and_gradients_are_the_definitions(
     x, kernel = example((n, *size, channels[0]), 0), example((*window, *channels), 1)
 
     def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return conv.conv2d(x, kernel, padding)  # pyright: ignore[reportArgumentType]
+        return conv.conv2d(x, kernel, padding)
 
     def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
         """The definition, shift by shift; jaxlib 0.10.2's own input gradient on CPU is wrong
@@ -46,7 +46,7 @@ def test_value_and_gradients_are_the_definitions(
             x[:, i : i + rows, j : j + columns] @ kernel[i, j]
             for i in range(window[0])
             for j in range(window[1])
-        )  # pyright: ignore[reportReturnType]
+        )
 
     mine, pull = jax.vjp(ours, x, kernel)
     expected, expected_pull = jax.vjp(theirs, x, kernel)
@@ -107,8 +107,6 @@ def test_max_pool_is_torchs(size: tuple[int, int]) -> None:
     pooled = torch.nn.functional.max_pool2d(theirs, 2)
     pooled.pow(2).sum().backward()
     assert theirs.grad is not None
-    np.testing.assert_array_equal(
-        conv.max_pool_2x2(x), np.moveaxis(pooled.detach().numpy(), 1, -1)
-    )
+    np.testing.assert_array_equal(conv.max_pool_2x2(x), np.moveaxis(pooled.detach().numpy(), 1, -1))
     ours = jax.grad(lambda x: (conv.max_pool_2x2(x) ** 2).sum())(x)
     np.testing.assert_allclose(ours, np.moveaxis(theirs.grad.numpy(), 1, -1), atol=1e-6)

@@ -42,13 +42,15 @@ def test_splits_partition_the_pool(
     config = DataConfig(valid=valid, select=select, test=0.1, stratified=stratified)
     config.scaling = "none"
     data = data_lib.draw(pool(labels), config, seed)
-    indices = sum(drawn(data).values(), [])
+    indices = [index for part in drawn(data).values() for index in part]
     assert sorted(indices) == list(range(len(labels)))
     assert len(data.splits["valid"].labels) == valid
     again = data_lib.draw(pool(labels), config, seed)
     assert again.fingerprint == data.fingerprint
     for split in data.splits.values():
-        np.testing.assert_array_equal(split.labels, np.asarray(labels)[split.images.ravel().astype(int)])
+        np.testing.assert_array_equal(
+            split.labels, np.asarray(labels)[split.images.ravel().astype(int)]
+        )
 
 
 def test_stratified_splits_hold_every_class_in_proportion() -> None:
@@ -56,7 +58,9 @@ def test_stratified_splits_hold_every_class_in_proportion() -> None:
     data = data_lib.draw(pool(labels), DataConfig(valid=0.1, select=0.1, test=0.2), 3)
     for split in data.splits.values():
         share = len(split.labels) / len(labels)
-        np.testing.assert_allclose(np.bincount(split.labels), np.array([500, 300, 20]) * share, atol=1)
+        np.testing.assert_allclose(
+            np.bincount(split.labels), np.array([500, 300, 20]) * share, atol=1
+        )
 
 
 def test_seed_and_split_seed() -> None:

@@ -46,9 +46,7 @@ def test_cases(metrics: list[float], arguments: dict, stops: int, best: int) -> 
     patience=st.integers(0, 4),
     maximize=st.booleans(),
 )
-def test_agrees_with_a_plain_reference(
-    metrics: list[float], patience: int, maximize: bool
-) -> None:
+def test_agrees_with_a_plain_reference(metrics: list[float], patience: int, maximize: bool) -> None:
     best, best_epoch, misses, epoch = None, 0, 0, 0
     for epoch, metric in enumerate(metrics, start=1):
         better = best is None or (metric > best if maximize else metric < best)

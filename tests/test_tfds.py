@@ -76,7 +76,7 @@ def test_builders_describe_the_stock_sets(name: str, tmp_path: Path) -> None:
     ours = tfds_builders.BUILDERS[name](data_dir=str(tmp_path))
     stock = tfds.builder_cls(name)
     assert ours.name == name
-    assert str(ours.version) == str(stock.VERSION)  # pyright: ignore
+    assert str(ours.version) == str(stock.VERSION)
     registered = tfds.core.download.checksums.get_all_url_infos()
     for file, url in ours.urls().items():
         assert registered[url].filename == file
@@ -109,9 +109,7 @@ def prepare(name: str, files: dict[str, bytes], tmp_path: Path, monkeypatch: Any
             checksum=tfds.core.download.checksums.compute_url_info(manual / file).checksum,
             filename=file,
         )
-    monkeypatch.setattr(
-        tfds.core.download.checksums, "get_all_url_infos", lambda: registered
-    )
+    monkeypatch.setattr(tfds.core.download.checksums, "get_all_url_infos", lambda: registered)
     return data.load(f"tfds:{name}", str(tmp_path / "tfds"), str(manual))
 
 
@@ -141,22 +139,24 @@ def test_idx_sets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_cifar_sets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builder, rng = tfds_builders.BUILDERS[name], np.random.default_rng(0)
     members, expected = {}, set()
-    for file in (*builder.TRAIN, *builder.TEST):  # pyright: ignore[reportAttributeAccessIssue]
+    for file in (*builder.TRAIN, *builder.TEST):
         pixels = rng.integers(0, 256, (6, 3, 32, 32)).astype(np.uint8)
-        labels = rng.integers(0, 10, (6, len(builder.LABELS))).astype(np.uint8)  # pyright: ignore
+        labels = rng.integers(0, 10, (6, len(builder.LABELS))).astype(np.uint8)
         rows = np.concatenate([labels, pixels.reshape(6, -1)], axis=1)
-        members[builder.FOLDER + file] = rows.tobytes()  # pyright: ignore
-        if file in builder.TRAIN:  # pyright: ignore
+        members[builder.FOLDER + file] = rows.tobytes()
+        if file in builder.TRAIN:
             channels_last = pixels.transpose(0, 2, 3, 1)
             expected |= {
                 (np.ascontiguousarray(p).tobytes(), int(label[-1]))
                 for p, label in zip(channels_last, labels, strict=True)
             }
-    for file, classes in builder.LABELS.values():  # pyright: ignore
-        members[builder.FOLDER + file] = "\n".join(f"class {i}" for i in range(classes)).encode()  # pyright: ignore
+    for file, classes in builder.LABELS.values():
+        members[builder.FOLDER + file] = "\n".join(f"class {i}" for i in range(classes)).encode()
     archive = next(iter(builder.urls()))
     pool = prepare(name, {archive: tar(members)}, tmp_path, monkeypatch)
-    assert expected == {(i.tobytes(), int(y)) for i, y in zip(pool.images, pool.labels, strict=True)}
+    assert expected == {
+        (i.tobytes(), int(y)) for i, y in zip(pool.images, pool.labels, strict=True)
+    }
     assert pool.classes[1] == "class 1"
     assert len(pool.classes) == (10 if name == "cifar10" else 100)
 

@@ -48,7 +48,10 @@ class TorchCNN(nn.Module):
         # Ours flattens H, W, C and PyTorch C, H, W.
         dense = dict(params["dense"])
         dense["kernel"] = (
-            np.asarray(dense["kernel"]).reshape(4, 4, 64, 64).transpose(2, 0, 1, 3).reshape(1024, 64)
+            np.asarray(dense["kernel"])
+            .reshape(4, 4, 64, 64)
+            .transpose(2, 0, 1, 3)
+            .reshape(1024, 64)
         )
         self._copy(self.dense, dense, (1, 0))
         self._copy(self.head, params["head"], (1, 0))

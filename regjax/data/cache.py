@@ -26,9 +26,9 @@ def arrays(key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
       make: computes the arrays.
     """
     path = folder() / f"{key}.npz"
-    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+    unreadable = contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile)
+    with unreadable, path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
     made = make()
     with contextlib.suppress(OSError):
         _write(path, made)

@@ -123,7 +123,7 @@ def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, i
             f"the splits ask for {wanted} examples ({asked}) but {source} has {available}; "
             "make them smaller"
         )
-    return counts | {name: available - wanted for name in rest}
+    return counts | dict.fromkeys(rest, available - wanted)
 
 
 def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np.ndarray:

@@ -111,7 +111,7 @@ def _prepare(name: str, data_dir: str, manual_dir: str) -> None:
     if plain not in BUILDERS:
         raise InputError(
             f"tfds:{name} is not prepared in '{data_dir}', and its TFDS builder needs TensorFlow "
-            "once; install tensorflow-cpu in any environment and run there: python -c \"import "
+            'once; install tensorflow-cpu in any environment and run there: python -c "import '
             f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
             "file_format='array_record').download_and_prepare()\""
         )
@@ -161,7 +161,9 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
     features = builder.info.features
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
-        raise InputError(f"tfds:{name} names no input and label; choose an image-classification set")
+        raise InputError(
+            f"tfds:{name} names no input and label; choose an image-classification set"
+        )
     image, label = keys
     if not isinstance(features[image], tfds.features.Image) or not isinstance(
         features[label], tfds.features.ClassLabel

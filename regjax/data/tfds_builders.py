@@ -104,7 +104,7 @@ with tfds.core.registered.skip_registration():
         """Clanuwat et al. (2018)."""
 
         URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
-        NAMES = "o ki su tsu na ha ma ya re wo".split()
+        NAMES = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]  # noqa: RUF012
 
     class _CifarBuilder(tfds.core.GeneratorBasedBuilder):
         """Krizhevsky (2009): label bytes, then 3,072 bytes of a 3×32×32 image, in a tar file."""

@@ -1,0 +1,296 @@
+"""The real command line as a subprocess, on real data: good input, bad input, kill."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .conftest import REAL_DATA, ROOT
+
+FAST = ["--config.epochs=3", "--config.model.widths=(16,)", "--config.batch_size=256"]
+DIGITS = f"--config={ROOT / 'configs' / 'digits.py'}"
+
+
+def regjax(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "regjax", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd or ROOT,
+        env=os.environ | env,
+        timeout=300,
+    )
+
+
+def good(*arguments: str, **env: str) -> str:
+    done = regjax(*arguments, **env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def refused(*arguments: str, **env: str) -> str:
+    """Exit code 2, one line on stderr, nothing on stdout; returns the line."""
+    done = regjax(*arguments, **env)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("regjax: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    out = good("train", DIGITS, f"--workdir={path}", *FAST)
+    assert "epoch 1/3" in out
+    assert "test_accuracy" in out
+    return path
+
+
+def test_train_evaluate_and_show(trained: Path) -> None:
+    result = json.loads((trained / "result.json").read_text())
+    measured = json.loads(good("evaluate", f"--workdir={trained}", "--json"))
+    assert abs(measured["accuracy"] - result["test_accuracy"]) < 1e-6
+    text = good("evaluate", f"--workdir={trained}", "--split=valid")
+    assert "precision" in text
+    assert f"accuracy {result['valid_accuracy']:.6g}" in text
+    assert "nothing to do" in good("train", DIGITS, f"--workdir={trained}", *FAST)
+    penalty = ["--config.penalty.name=l1", "--config.penalty.strength=1e-4"]
+    shown = good("show", DIGITS, *penalty)
+    assert f"{'dense_0/kernel':14}" in shown
+    row = next(line for line in shown.splitlines() if "head/kernel" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "head/kernel",
+        "256 × 10",
+        "2,560",
+        "torch_default",
+        "yes",
+        "no",
+    ]
+    assert "86,026" in shown
+
+
+def test_help_and_version() -> None:
+    for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["show", "-h"]):
+        assert "regjax" in good(*arguments)
+    assert "optimizer.learning_rate = 0.001" in good("train", "--help")
+    assert good("--version").startswith("regjax ")
+
+
+CONFIG = "from regjax.config import *\ndef get_config():\n  "
+
+
+def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
+    """Name: (arguments, what the line must say). Every train and show gets DIGITS if no config."""
+
+    def file(name: str, content: str | bytes = "") -> Path:
+        path = tmp / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def npz(name: str, **arrays: Any) -> str:
+        np.savez(tmp / name, **arrays)
+        return f"--config.data.name=npz:{tmp / name}"
+
+    x, y = np.zeros((40, 3), np.float32), np.arange(40) % 2
+    holes = x.copy()
+    holes[7] = np.nan
+    (tmp / "folder").mkdir()
+    here = f"--workdir={tmp / 'new'}"
+    torn = shutil.copytree(trained, tmp / "torn")
+    (torn / "config.json").write_text('{"seed": 0, "epo')
+    newer = shutil.copytree(trained, tmp / "newer")
+    (newer / "config.json").write_text('{"seed": 0, "epoch": 3}')
+    empty = tmp / "empty"
+    empty.mkdir()
+    train = ["train", here]
+    return {
+        "no command": (["trian"], "unknown command 'trian', expected train"),
+        "flag first": (["--workdir=x", "train"], "unknown flag before the command"),
+        "no config": (["train", here], "--config is missing"),
+        "empty config": (["train", here, "--config="], "config file '' is a folder"),
+        "no workdir": (["train", DIGITS], "--workdir is missing"),
+        "unknown flag": ([*train, DIGITS, "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
+        "surplus": ([*train, DIGITS, "surplus"], "unexpected argument 'surplus'"),
+        "config missing": ([*train, "--config=no.py"], "'no.py' does not exist"),
+        "config folder": ([*train, f"--config={tmp / 'folder'}"], "is a folder"),
+        "config not python": ([*train, f"--config={file('c.txt')}"], "must end in .py"),
+        "config binary": ([*train, f"--config={file('b.py', bytes(range(256)))}"], "config file"),
+        "config syntax": ([*train, f"--config={file('s.py', 'def (')}"], "not valid Python"),
+        "config raises": (
+            [*train, f"--config={file('r.py', CONFIG + '1 / 0')}"],
+            "ZeroDivisionError in line 3",
+        ),
+        "config returns": (
+            [*train, f"--config={file('t.py', CONFIG + 'return 3')}"],
+            "returned int, expected a regjax.config.Config",
+        ),
+        "config field": (
+            [*train, f"--config={file('f.py', CONFIG + 'return Config(sede=1)')}"],
+            "no field 'sede' (did you mean 'seed'?)",
+        ),
+        "unknown field": (
+            [*train, DIGITS, "--config.optimizer.learning_rte=1"],
+            "(did you mean 'optimizer.learning_rate'?)",
+        ),
+        "section": ([*train, DIGITS, "--config.optimizer=sgd"], "no config field 'optimizer'"),
+        "word for number": ([*train, DIGITS, "--config.seed=abc"], "--config.seed=abc"),
+        "fraction for int": ([*train, DIGITS, "--config.epochs=1.5"], "--config.epochs=1.5"),
+        "word for bool": ([*train, DIGITS, "--config.model.residual=ja"], "residual"),
+        "word for tuple": ([*train, DIGITS, "--config.model.widths=wide"], "widths"),
+        "width 0": ([*train, DIGITS, "--config.model.widths=(0,)"], "widths[0] is 0"),
+        "negative strength": (
+            [*train, DIGITS, "--config.penalty.name=l1", "--config.penalty.strength=-1"],
+            "penalty.strength is -1.0, expected a number in [0, inf)",
+        ),
+        "nan strength": (
+            [*train, DIGITS, "--config.penalty.name=l1", "--config.penalty.strength=nan"],
+            "penalty.strength is nan",
+        ),
+        "rate 1.5": ([*train, DIGITS, "--config.model.dropout_rate=1.5"], "in [0, 1]"),
+        "unknown norm": ([*train, DIGITS, "--config.model.norm=bach"], "(did you mean 'batch'?)"),
+        "unknown data": ([*train, DIGITS, "--config.data.name=mnist"], "did you mean 'tfds:mnist'"),
+        "unknown tfds": ([*train, DIGITS, "--config.data.name=tfds:mnits"], "did you mean 'mnist'"),
+        "tfds with tensorflow": (
+            [*train, DIGITS, "--config.data.name=tfds:cats_vs_dogs"],
+            "needs TensorFlow once",
+        ),
+        "npz missing": ([*train, DIGITS, "--config.data.name=npz:no.npz"], "does not exist"),
+        "npz text": ([*train, DIGITS, f"--config.data.name=npz:{file('t.npz', 'text')}"], "npz"),
+        "npz objects": (
+            [*train, DIGITS, npz("o.npz", x=np.array([None] * 4), y=y[:4])],
+            "Python objects",
+        ),
+        "npz nan": ([*train, DIGITS, npz("n.npz", x=holes, y=y)], "first in row 7"),
+        "npz shapes": ([*train, DIGITS, npz("s.npz", x=x, y=y[:5])], "y has shape (5,)"),
+        "npz labels": ([*train, DIGITS, npz("l.npz", x=x, y=y * 5)], "labels out of range"),
+        "npz empty": ([*train, DIGITS, npz("e.npz", x=x[:0], y=y[:0])], "no rows"),
+        "npz small": ([*train, DIGITS, npz("m.npz", x=x, y=y)], "splits ask for"),
+        "splits": ([*train, DIGITS, "--config.data.train=5000"], "splits ask for 5540"),
+        "cnn on 8 × 8": ([*train, DIGITS, "--config.model.name=cnn"], "set model.name to mlp"),
+        "workdir a file": (
+            ["train", DIGITS, f"--workdir={file('plain')}"],
+            "is a file; give a folder",
+        ),
+        "workdir below a file": (
+            ["train", DIGITS, f"--workdir={tmp / 'plain' / 'x'}"],
+            "cannot be written",
+        ),
+        "workdir not writable": (["train", DIGITS, "--workdir=/proc/run"], "cannot be written"),
+        "other config": (
+            ["train", DIGITS, f"--workdir={trained}"],
+            "epochs: 3 there, 100 here",
+        ),
+        "torn config": (["train", DIGITS, f"--workdir={torn}"], "is not a regjax config"),
+        "other version": (["evaluate", f"--workdir={newer}"], "no field 'epoch'"),
+        "evaluate nothing": (["evaluate", f"--workdir={empty}"], "holds no run"),
+        "evaluate nowhere": (["evaluate", f"--workdir={tmp / 'nowhere'}"], "holds no run"),
+        "unknown split": (["evaluate", f"--workdir={trained}", "--split=tset"], "--split=tset"),
+    }
+
+
+def test_bad_inputs_end_with_one_line_and_leave_nothing(trained: Path, tmp_path: Path) -> None:
+    wrong = {}
+    cases = bad_inputs(tmp_path, trained)
+    assert len(cases) >= 25
+    before = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
+    for name, (arguments, message) in cases.items():
+        try:
+            line = refused(*arguments, TFDS_DATA_DIR=str(tmp_path / "tfds"))
+            assert message in line, line
+        except AssertionError as error:
+            wrong[name] = str(error)
+    assert not wrong
+    after = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
+    assert after == before
+
+
+def test_no_arguments_prints_the_usage_and_fails() -> None:
+    done = regjax()
+    assert done.returncode == 2
+    assert "usage: regjax COMMAND" in done.stdout
+
+
+def start(path: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "regjax", "train", DIGITS, f"--workdir={path}", *FAST]
+    command += ["--config.epochs=12", "--config.checkpoint_every=1"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"epoch {epoch}/"):
+            return
+    raise AssertionError(process.stderr and process.stderr.read())
+
+
+def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
+    """SIGKILL at three random moments of training; experiments/ has the long version."""
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=200) == 0
+    whole.communicate()
+    rng = random.Random(0)
+    for trial in range(3):
+        path = tmp_path / f"killed{trial}"
+        process = start(path)
+        wait_for_epoch(process, rng.randrange(1, 8))
+        time.sleep(rng.random() * 0.1)
+        process.kill()
+        process.communicate()
+        again = start(path)
+        out, err = again.communicate(timeout=200)
+        assert again.returncode == 0, err
+        assert "resuming" in out
+        results = [json.loads((p / "result.json").read_text()) for p in (tmp_path / "whole", path)]
+        for result in results:
+            del result["seconds"], result["compile_seconds"]
+        assert results[0] == results[1]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path / "run")
+    wait_for_epoch(process, 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert err == "regjax: interrupted; the same command goes on from here\n"
+
+
+@pytest.mark.realdata
+def test_the_experiment_through_the_command_line(mnist_dir: Path, tmp_path: Path) -> None:
+    """configs/mnist_1000.py shrunk to two epochs, on the real MNIST."""
+    config = f"--config={ROOT / 'configs' / 'mnist_1000.py'}"
+    short = ["--config.epochs=2", f"--config.data.data_dir={mnist_dir}"]
+    good("train", config, f"--workdir={tmp_path / 'run'}", *short)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["parameters"] == 122_442
+    assert result["test_accuracy"] > 0.85
+
+
+@pytest.mark.realdata
+def test_a_users_own_table(tmp_path: Path) -> None:
+    """Wine quality, red or white, from its 11 features, through npz."""
+    tables = [
+        np.loadtxt(
+            REAL_DATA / "wine_quality" / f"winequality-{kind}.csv", delimiter=";", skiprows=1
+        )
+        for kind in ("red", "white")
+    ]
+    x = np.concatenate(tables)[:, :11]
+    y = np.repeat([0, 1], [len(table) for table in tables])
+    np.savez(tmp_path / "wine.npz", x=x, y=y)
+    own = [f"--config.data.name=npz:{tmp_path / 'wine.npz'}", "--config.data.scaling=standardize"]
+    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own, *FAST)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] > 0.95
