@@ -100,7 +100,7 @@ def _evaluate(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a trained run")
     from regjax import evaluate, progress
 
-    measured = evaluate.evaluate(workdir, values["split"].value)
+    measured = evaluate.evaluate(workdir, values["split"].value or "test")
     if values["json"].value:
         print(json.dumps(measured, indent=2))
         return

@@ -5,6 +5,7 @@ an epoch of a small CNN under `scan` then takes over ten times as long as in PyT
 patches × matrix, both gradients become matrix products. On other backends `lax` is used as it is.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,11 +18,11 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def _patches(x: jax.Array, window: tuple[int, int], padding: Padding) -> jax.Array:
+def _patches(x: jax.Array, window: tuple[int, ...], padding: Padding) -> jax.Array:
     """`(N, H, W, C)` to `(N, H', W', kh·kw·C)`: what the window sees at each place."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = (x.shape[1 + i] - window[i] + 1 for i in (0, 1))
-    shifts = [(i, j) for i in range(window[0]) for j in range(window[1])]
+    shifts = itertools.product(range(window[0]), range(window[1]))
     return jnp.concatenate([x[:, i : i + rows, j : j + columns] for i, j in shifts], axis=-1)
 
 
@@ -60,13 +61,12 @@ def _backward(padding: Padding, kept: Any, dy: jax.Array) -> tuple[jax.Array, ja
     # (dyᵀ · patches)ᵀ: the transposed product runs faster than patchesᵀ · dy.
     dkernel = (flat.T @ patches.reshape(-1, patches.shape[-1])).T.reshape(kernel.shape)
     dpatches = (flat @ kernel.reshape(-1, out).T).reshape(n, rows, columns, kh, kw, channels)
-    dx = sum(
-        jnp.pad(dpatches[..., i, j, :], ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0)))
-        for i in range(kh)
-        for j in range(kw)
-    )
-    (top, bottom), (left, right) = padding
     height, width = rows + kh - 1, columns + kw - 1
+    dx = jnp.zeros((n, height, width, channels), dy.dtype)
+    for i, j in itertools.product(range(kh), range(kw)):
+        shifted = ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
+        dx = dx + jnp.pad(dpatches[..., i, j, :], shifted)
+    (top, bottom), (left, right) = padding
     return dx[:, top : height - bottom, left : width - right], dkernel
 
 

@@ -49,8 +49,11 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
         run = checkpoints.restore(epoch, parts.shapes())
     logits = jax.jit(step.make_predict(parts.config, parts.model))(run.train, arrays)
     labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)
-    columns = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(parts.data.classes)), zero_division=0.0
+    columns: Any = precision_recall_fscore_support(
+        labels,
+        predicted,
+        labels=range(len(parts.data.classes)),
+        zero_division=0,  # pyright: ignore[reportArgumentType]
     )
     names = ("precision", "recall", "f1", "support")
     return {

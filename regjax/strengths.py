@@ -4,6 +4,8 @@
 program (dropout at rate 0) is None, which is structure.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -54,7 +56,7 @@ def from_config(config: Config, examples: int) -> Strengths:
     optimizer, schedule, penalty = config.optimizer, config.optimizer.schedule, config.penalty
     divisor = examples if penalty.scale == "per_example" else 1
     rate = config.model.dropout_rate
-    values = {
+    values: dict[str, float | None] = {
         "learning_rate": optimizer.learning_rate,
         "warmup_steps": schedule.warmup_epochs * per_epoch,
         "total_steps": config.epochs * per_epoch,
@@ -72,5 +74,8 @@ def from_config(config: Config, examples: int) -> Strengths:
         "label_smoothing": config.loss.label_smoothing,
         "dropout_rate": rate if rate > 0 else None,
     }
-    arrays = {k: None if v is None else jnp.asarray(v, jnp.float32) for k, v in values.items()}
+    arrays: dict[str, Any] = {
+        name: None if value is None else jnp.asarray(value, jnp.float32)
+        for name, value in values.items()
+    }
     return Strengths(**arrays)

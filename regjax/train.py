@@ -35,13 +35,12 @@ class Assembled(NamedTuple):
 
     def initial(self) -> RunState:
         """The run before its first epoch."""
-        return state.init(self.config, self.model, self.strengths, self._example())
+        # Compiled, for speed and so that no two leaves share a buffer: the run is donated.
+        return jax.jit(self._init)(self._example())
 
     def shapes(self) -> RunState:
         """The run's structure, without computing it."""
-        return jax.eval_shape(
-            lambda x: state.init(self.config, self.model, self.strengths, x), self._example()
-        )
+        return jax.eval_shape(self._init, self._example())
 
     def arrays(self, split: str) -> Arrays | None:
         """A split on the device, or None where it is empty."""
@@ -49,6 +48,9 @@ class Assembled(NamedTuple):
         if not len(part.labels):
             return None
         return Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
+
+    def _init(self, inputs: jax.Array) -> RunState:
+        return state.init(self.config, self.model, self.strengths, inputs)
 
     def _example(self) -> jax.Array:
         return jnp.zeros((1, *self.data.input_shape), jnp.float32)
@@ -112,7 +114,7 @@ def _train(
     config, about = parts.config, {"data": parts.data.fingerprint}
     done = checkpoints.latest()
     if done is None:
-        run = jax.jit(parts.initial)()
+        run = parts.initial()
     else:
         if checkpoints.about(done)["data"] != parts.data.fingerprint:
             raise InputError(
@@ -139,7 +141,7 @@ def _train(
             line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
             line["seconds"] = seconds
             workdir.add_metrics(line)
-            if _worth_saving(config, run, line["improved"]):
+            if _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
             show(line)
     checkpoints.wait()

@@ -52,7 +52,7 @@ def scale_by_adagrad(epsilon: Number = 1e-10) -> optax.GradientTransformation:
     Array([-1.], dtype=float32)
     """
 
-    def update(updates: PyTree, state: AdagradState, params: PyTree = None) -> Any:
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> Any:
         del params
         total = jax.tree.map(lambda s, g: s + g * g, state.sum_of_squares, updates)
         scaled = jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + epsilon), updates, total)

@@ -100,12 +100,15 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, list[float]]:
     for name, make in (("regjax", regjax_epoch), ("torch", torch_epoch)):
         pipes[name], end = context.Pipe()
         context.Process(target=_worker, args=(end, make, config), daemon=True).start()
+        end.close()  # so that a worker that dies is noticed
         pipes[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     for _ in range(repeats):
         for name, pipe in pipes.items():
             pipe.send(True)
             seconds[name].append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     return seconds
 
 

@@ -57,8 +57,9 @@ class TorchCNN(nn.Module):
         self._copy(self.head, params["head"], (1, 0))
         for i, norm in enumerate(self.norms):
             if f"norm_{i}" in params:
-                norm.weight.copy_(torch.tensor(np.asarray(params[f"norm_{i}"]["scale"])))
-                norm.bias.copy_(torch.tensor(np.asarray(params[f"norm_{i}"]["bias"])))
+                for name, ours in (("weight", "scale"), ("bias", "bias")):
+                    value = torch.tensor(np.asarray(params[f"norm_{i}"][ours]))
+                    norm.get_parameter(name).copy_(value)
 
     @staticmethod
     def _copy(layer: Any, params: Mapping[str, Any], order: tuple[int, ...]) -> None:

@@ -33,8 +33,8 @@ class Data(NamedTuple):
     """
 
     splits: dict[str, Split]
-    shift: np.ndarray
-    scale: np.ndarray
+    shift: np.ndarray | np.float32
+    scale: np.ndarray | np.float32
     classes: tuple[str, ...]
     fingerprint: str
 
@@ -141,7 +141,9 @@ def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np
     return np.argsort(ranks, kind="stable")
 
 
-def _scaling(pool: Pool, train: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+def _scaling(
+    pool: Pool, train: np.ndarray, scaling: str
+) -> tuple[np.ndarray | np.float32, np.ndarray | np.float32]:
     """Shift and scale such that (x − shift) · scale is in [−1, 1], in [0, 1] or standardized."""
     if scaling == "none":
         return np.float32(0), np.float32(1)

@@ -23,6 +23,7 @@ from regjax.data.pool import Pool
 from regjax.data.tfds_builders import BUILDERS
 from regjax.errors import InputError, did_you_mean
 
+_core: Any = tfds.core  # its modules are loaded lazily, which type checkers do not see
 CHUNK = 1000  # records decoded at once: fifteen times faster than one by one
 
 
@@ -40,7 +41,7 @@ def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
     Raises:
       InputError: unknown set, not prepared and not preparable here, or not image classification.
     """
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or _core.constants.DATA_DIR
     with _quiet():
         builder = _prepared(name, data_dir)
         if builder is None:
@@ -87,7 +88,7 @@ def _prepared(name: str, data_dir: str) -> Any:
     """The builder of a set that is prepared in `data_dir`, or None."""
     try:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except tfds.core.registered.DatasetNotFoundError as error:
+    except _core.registered.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         raise InputError(
             f"data.name is 'tfds:{name}': TFDS has no such set{did_you_mean(name, known)} and "
@@ -97,10 +98,12 @@ def _prepared(name: str, data_dir: str) -> Any:
         raise InputError(f"tfds:{name} cannot be opened: {_one_line(error)}") from error
     if not (Path(builder.data_dir) / "dataset_info.json").is_file():
         return None
-    if builder.info.file_format != tfds.core.file_adapters.FileFormat.ARRAY_RECORD:
+    file_format = builder.info.file_format
+    if file_format != _core.file_adapters.FileFormat.ARRAY_RECORD:
+        found = getattr(file_format, "value", "unknown")
         raise InputError(
-            f"tfds:{name} in '{data_dir}' is prepared as {builder.info.file_format.value}, which "
-            "has no random access; prepare it in another data_dir with file_format='array_record'"
+            f"tfds:{name} in '{data_dir}' is prepared as {found}, which has no random access; "
+            "prepare it in another data_dir with file_format='array_record'"
         )
     return builder
 

@@ -38,7 +38,9 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise InputError(f"'{path}' is not a gzipped IDX file of bytes: {error}") from error
 
 
-with tfds.core.registered.skip_registration():
+_core: Any = tfds.core  # its modules are loaded lazily, which type checkers do not see
+
+with _core.registered.skip_registration():
 
     class _IdxBuilder(tfds.core.GeneratorBasedBuilder):
         """Images and labels in four gzipped IDX files."""
@@ -142,7 +144,8 @@ with tfds.core.registered.skip_registration():
             archive = Path(dl_manager.download(self.URL))
             for key, (file, _) in self.LABELS.items():
                 names = _read_member(archive, self.FOLDER + file).decode().split("\n")
-                self.info.features[key].names = [name for name in names if name]
+                features: Any = self.info.features
+                features[key].names = [name for name in names if name]
             return {
                 "train": self._generate_examples(archive, "train_", self.TRAIN),
                 "test": self._generate_examples(archive, "test_", self.TEST),
