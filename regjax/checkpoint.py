@@ -3,14 +3,20 @@
 The only module that imports orbax, whose API will change at its 1.0.
 """
 
-from collections.abc import Sequence
+import contextlib
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
+from regjax import trees
 from regjax.errors import InputError
 from regjax.state import RunState
 
@@ -43,7 +49,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | Path, read_only: bool = False) -> None:
-        logging.set_verbosity(logging.FATAL)  # orbax logs every step of its work
+        absl.logging.set_verbosity(absl.logging.FATAL)  # orbax logs every step of its work
         self._directory = Path(directory).absolute()
         self._policy = _BestAndLatest()
         options = ocp.CheckpointManagerOptions(
@@ -71,7 +77,7 @@ class Checkpoints:
           about: JSON values that identify the run, checked when it is read again.
         """
         self._policy.best = int(run.stopping.best_epoch)
-        about = about | {"best_epoch": self._policy.best}
+        about = about | {"best_epoch": self._policy.best, "structure": _structure(run)}
         self._manager.save(
             int(run.epoch),
             args=ocp.args.Composite(
@@ -104,6 +110,14 @@ class Checkpoints:
         Raises:
           InputError: the checkpoint is damaged, or of another structure.
         """
+        there, here = self.about(epoch)["structure"], _structure(template)
+        if there != here:
+            name = min(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
+            raise InputError(
+                f"checkpoint '{self._directory / str(epoch)}' is of another run: {name} is "
+                f"{there.get(name, 'absent')} there, {here.get(name, 'absent')} here; start in a "
+                "new --workdir"
+            )
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes)  # pyright: ignore[reportCallIssue]
@@ -111,12 +125,41 @@ class Checkpoints:
         return self._restore(epoch, args)["state"]
 
     def _restore(self, epoch: int, args: Any) -> Any:
-        try:
-            return self._manager.restore(epoch, args=args)
-        except Exception as error:  # orbax, tensorstore and JAX each raise their own
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(
-                f"checkpoint '{self._directory / str(epoch)}' cannot be read, it is damaged or of "
-                f"another run ({reason}); delete it to go on from an earlier one, or start in a "
-                "new --workdir"
-            ) from error
+        with _silence() as settle:
+            try:
+                return self._manager.restore(epoch, args=args)
+            except Exception as error:  # orbax, tensorstore and JAX each raise their own
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+            settle()
+        raise InputError(
+            f"checkpoint '{self._directory / str(epoch)}' is damaged ({reason}); delete that "
+            "folder to go on from an earlier one, or start in a new --workdir"
+        )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[Callable[[], None]]:
+    """Keeps orbax's aborted reads quiet; call what it yields to let them end after a failure.
+
+    When one array cannot be read, the reads of the others go on, and each complains on stderr.
+    """
+    hook, asyncio_log = sys.unraisablehook, logging.getLogger("asyncio")
+    level = asyncio_log.level
+
+    def settle() -> None:
+        time.sleep(1.0)
+        gc.collect()
+
+    try:
+        sys.unraisablehook = lambda _: None
+        asyncio_log.setLevel(logging.CRITICAL)
+        yield settle
+    finally:
+        sys.unraisablehook = hook
+        asyncio_log.setLevel(level)
+
+
+def _structure(run: RunState) -> dict[str, str]:
+    """The path, shape and dtype of every array."""
+    leaves = jax.tree_util.tree_leaves_with_path(run)
+    return {trees.path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}

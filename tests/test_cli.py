@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,14 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
     here = f"--workdir={tmp / 'new'}"
     torn = shutil.copytree(trained, tmp / "torn")
     (torn / "config.json").write_text('{"seed": 0, "epo')
+    damaged = shutil.copytree(trained, tmp / "damaged")
+    (damaged / "result.json").unlink()
+    for data in (damaged / "checkpoints").rglob("d/*"):
+        data.write_bytes(data.read_bytes()[:9])
+    foreign = shutil.copytree(trained, tmp / "foreign")
+    (foreign / "result.json").unlink()
+    text = (foreign / "config.json").read_text()
+    (foreign / "config.json").write_text(re.sub(r'"widths": \[\s*16\s*\]', '"widths": [17]', text))
     newer = shutil.copytree(trained, tmp / "newer")
     (newer / "config.json").write_text('{"seed": 0, "epoch": 3}')
     empty = tmp / "empty"
@@ -191,6 +200,19 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         "other config": (
             ["train", DIGITS, f"--workdir={trained}"],
             "epochs: 3 there, 100 here",
+        ),
+        "torn checkpoint": (["train", DIGITS, f"--workdir={damaged}", *FAST], "is damaged"),
+        "torn checkpoint evaluated": (["evaluate", f"--workdir={damaged}"], "is damaged"),
+        "foreign checkpoint": (
+            [
+                "train",
+                DIGITS,
+                f"--workdir={foreign}",
+                FAST[0],
+                "--config.model.widths=(17,)",
+                FAST[2],
+            ],
+            "is of another run: ",
         ),
         "torn config": (["train", DIGITS, f"--workdir={torn}"], "is not a regjax config"),
         "other version": (["evaluate", f"--workdir={newer}"], "no field 'epoch'"),
