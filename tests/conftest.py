@@ -2,9 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+os.environ["KERAS_BACKEND"] = "jax"  # the oracle Keras, before anything imports it
 
 import jax
 import pytest
+
+from . import parity
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -12,6 +17,23 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parent.parent
 # Original files of public data sets; the README says where to get them.
 REAL_DATA = Path(os.environ.get("REGJAX_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--parity-table", help="write what was compared with whom to this file")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist tells the controller
+        session.config.workeroutput["parity"] = parity.notes()
+    elif path := session.config.getoption("--parity-table"):
+        parity.write_table(Path(path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    if output := getattr(node, "workeroutput", None):
+        parity.merge(output["parity"])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
