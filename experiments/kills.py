@@ -3,8 +3,10 @@
 python -m experiments.kills [--kills=20] [--config=configs/digits.py]
 
 Question: does a SIGKILL ever change what a run leaves? Method: one run goes through undisturbed;
-the others are killed once, at a moment drawn uniformly over its whole duration (start-up,
-compiling, training, saving, writing the result), and started again with the same command.
+the others are killed once and started again with the same command. Half of the kills fall at a
+moment drawn uniformly over its whole duration (start-up, compiling, training, saving, writing the
+result), half within a tenth of a second after an epoch drawn at random, so that a slow start on a
+busy machine does not keep them all out of the training.
 Verdict: identical, if `result.json` (without the seconds) and every array of the best and the
 latest checkpoint are equal bit by bit.
 """
@@ -79,8 +81,14 @@ def main(argv: list[str]) -> None:
         expected = fingerprint(whole)
         identical = 0
         for number in range(_KILLS.value):
-            path, moment = Path(folder) / f"killed{number}", moments.uniform(0, seconds)
+            path = Path(folder) / f"killed{number}"
+            if number % 2:
+                epoch, moment = moments.choice(expected["epochs"]), moments.uniform(0, 0.1)
+            else:
+                epoch, moment = 0, moments.uniform(0, seconds)
             process = start(_CONFIG.value, path)
+            while len(Workdir(path).read_metrics()) < epoch:
+                time.sleep(0.001)
             time.sleep(moment)
             process.kill()
             process.wait()
@@ -89,8 +97,8 @@ def main(argv: list[str]) -> None:
             same = fingerprint(path) == expected
             identical += same
             print(
-                f"killed at {moment:.2f} s of {seconds:.2f} s, in epoch {at + 1}: "
-                f"{'identical' if same else 'DIFFERENT'}",
+                f"killed after {moment:.2f} s{f' from epoch {epoch} on' if epoch else ''}, "
+                f"in epoch {at + 1}: {'identical' if same else 'DIFFERENT'}",
                 flush=True,
             )
         print(json.dumps({"kills": _KILLS.value, "identical": identical}))
