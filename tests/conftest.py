@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"  # the oracle Keras, before anything imports it
+# Random bits take over a second to compile at the default level, a tenth of one at this.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import jax
 import pytest
