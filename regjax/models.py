@@ -22,7 +22,7 @@ from regjax.trees import is_kernel
 
 def _norm(config: ModelConfig, name: str) -> nn.Module | None:
     if config.norm == "batch":
-        return BatchNorm(config.norm_momentum, config.norm_epsilon, name=name)
+        return BatchNorm(config.norm_epsilon, momentum=config.norm_momentum, name=name)
     if config.norm == "layer":
         return LayerNorm(config.norm_epsilon, name=name)
     return None

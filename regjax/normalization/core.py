@@ -1,0 +1,108 @@
+"""The two pure functions that every norm is made of, `statistics` and `normalize`."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Number = jax.Array | float
+
+
+class Statistics(NamedTuple):
+    """Mean and biased variance, broadcastable against the input, and the values in each mean."""
+
+    mean: jax.Array
+    variance: jax.Array
+    count: jax.Array
+
+
+def statistics(
+    x: jax.Array,
+    axes: Sequence[int],
+    mask: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> Statistics:
+    """Mean μ = Σx / m and biased variance Σ(x − μ)² / m over `axes`.
+
+    Args:
+      x: `(N, ..., C)`, floating.
+      axes: the axes to reduce; kept with size 1.
+      mask: `(N,)` of 0 and 1; rows with 0 are padding and do not count. None: all count.
+      axis_name: a mapped axis (of `vmap`, `pmap`, `shard_map`) to reduce over as well. Sums and
+        counts are added up, not means averaged, so uneven masks are exact.
+
+    Returns:
+      Statistics in at least float32; m is 0 where no row counts, the rest then 0.
+
+    >>> statistics(jnp.array([[1.0], [3.0]]), axes=(0,)).variance
+    Array([[1.]], dtype=float32)
+    """
+    axes = tuple(axes)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
+    if mask is not None:
+        rows = jnp.reshape(mask, (-1,) + (1,) * (x.ndim - 1)) > 0
+        count = rows.sum().astype(x.dtype) * (count / x.shape[0])
+    if axis_name is not None:
+        count = lax.psum(count, axis_name)
+
+    def mean(values: jax.Array) -> jax.Array:
+        if mask is not None:
+            values = jnp.where(rows, values, 0)
+        total = values.sum(axes, keepdims=True)
+        if axis_name is not None:
+            total = lax.psum(total, axis_name)
+        return total / jnp.maximum(count, 1)
+
+    mu = mean(x)
+    return Statistics(mu, mean(jnp.square(x - mu)), count)
+
+
+def normalize(
+    x: jax.Array,
+    mean: jax.Array,
+    variance: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    epsilon: Number = 1e-5,
+) -> jax.Array:
+    """(x − μ) / √(σ² + ε) · scale + bias, in the dtype of `x`.
+
+    Args:
+      x: `(N, ..., C)`.
+      mean, variance: broadcastable against `x`.
+      scale, bias: `(C,)` or None.
+      epsilon: ε inside the root.
+
+    >>> normalize(jnp.array([[1.0], [3.0]]), jnp.array([[2.0]]), jnp.array([[1.0]]), epsilon=0.0)
+    Array([[-1.],
+           [ 1.]], dtype=float32)
+    """
+    factor = lax.rsqrt(variance + epsilon)
+    if scale is not None:
+        factor = factor * per_channel(scale, x.ndim)
+    y = (x.astype(mean.dtype) - mean) * factor
+    if bias is not None:
+        y = y + per_channel(bias, x.ndim)
+    return y.astype(x.dtype)
+
+
+def per_channel(values: jax.Array, ndim: int) -> jax.Array:
+    """Returns `(C,)` values in a shape that broadcasts against `(N, ..., C)`.
+
+    >>> per_channel(jnp.ones(3), 4).shape
+    (1, 1, 1, 3)
+    """
+    return values.reshape((1,) * (ndim - 1) + (-1,))
+
+
+def unbiased(stats: Statistics) -> jax.Array:
+    """The variance times m / (m − 1); with m = 1, 0 (PyTorch raises there).
+
+    >>> unbiased(statistics(jnp.array([[1.0], [3.0]]), axes=(0,)))
+    Array([[2.]], dtype=float32)
+    """
+    return stats.variance * (stats.count / jnp.maximum(stats.count - 1, 1))
