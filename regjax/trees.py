@@ -1,5 +1,6 @@
 """Parameter trees by path: names, masks, counts."""
 
+import fnmatch
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 PyTree = Any
+Rule = str | Callable[[str], bool]
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -41,27 +43,51 @@ def is_any(name: str) -> bool:
 MASKS: dict[str, Callable[[str], bool]] = {"all": is_any, "kernels": is_kernel}
 
 
-def mask(tree: PyTree, rule: str) -> PyTree:
-    """Returns a tree of booleans of the same structure: True where the path matches the rule.
+def matcher(rule: Rule) -> Callable[[str], bool]:
+    """Returns the test of a path that a rule stands for.
 
     Args:
-      tree: parameters.
-      rule: a name in `MASKS`.
+      rule: a name in `MASKS`, globs over the path joined by commas, or a test itself.
+
+    >>> matcher("conv_*/kernel,head/kernel")("conv_1/kernel")
+    True
+    """
+    if callable(rule):
+        return rule
+    if rule in MASKS:
+        return MASKS[rule]
+    globs = rule.split(",")
+    return lambda name: any(fnmatch.fnmatchcase(name, glob.strip()) for glob in globs)
+
+
+def names(tree: PyTree, rule: Rule = "all") -> list[str]:
+    """Returns the paths of the leaves that match a rule, in the tree's order.
+
+    >>> names({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
+    ['dense/kernel']
+    """
+    matches = matcher(rule)
+    paths = (path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree))
+    return [name for name in paths if matches(name)]
+
+
+def mask(tree: PyTree, rule: Rule) -> PyTree:
+    """Returns a tree of booleans of the same structure: True where the path matches the rule.
 
     >>> mask({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
     {'dense': {'bias': False, 'kernel': True}}
     """
-    matches = MASKS[rule]
+    matches = matcher(rule)
     return jax.tree_util.tree_map_with_path(lambda path, _: matches(path_name(path)), tree)
 
 
-def select(tree: PyTree, rule: str) -> list[jax.Array]:
+def select(tree: PyTree, rule: Rule) -> list[jax.Array]:
     """Returns the leaves whose path matches the rule, in the tree's order.
 
     >>> select({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
     [1.0]
     """
-    matches = MASKS[rule]
+    matches = matcher(rule)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [leaf for path, leaf in leaves if matches(path_name(path))]
 
