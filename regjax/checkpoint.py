@@ -60,10 +60,17 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_quiet_aborts())
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        with self._quiet:
+            try:
+                self._manager.close()
+            except Exception:
+                if kind is None:  # what already went wrong is the better message
+                    raise
 
     def latest(self) -> int | None:
         """The epoch of the last complete checkpoint, or None."""
@@ -75,21 +82,25 @@ class Checkpoints:
         Args:
           run: its state.
           about: JSON values that identify the run, checked when it is read again.
+
+        Raises:
+          InputError: this one or the one before cannot be written.
         """
         self._policy.best = int(run.stopping.best_epoch)
         about = about | {"best_epoch": self._policy.best, "structure": _structure(run)}
-        self._manager.save(
-            int(run.epoch),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
-                about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
-            ),
-            force=True,
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
+            about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
         )
+        self._write(lambda: self._manager.save(int(run.epoch), args=args, force=True))
 
     def wait(self) -> None:
-        """Waits until all that was saved is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until all that was saved is on disk.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        self._write(self._manager.wait_until_finished)
 
     def about(self, epoch: int) -> dict[str, Any]:
         """What was said of the run in the checkpoint of an epoch, with `best_epoch`.
@@ -108,8 +119,13 @@ class Checkpoints:
           template: a run of the same structure, arrays or shapes.
 
         Raises:
-          InputError: the checkpoint is damaged, or of another structure.
+          InputError: the checkpoint is missing, damaged, or of another structure.
         """
+        if epoch not in self._manager.all_steps():
+            raise InputError(
+                f"'{self._directory}' has no checkpoint of epoch {epoch}, the best; start again in "
+                "a new --workdir"
+            )
         there, here = self.about(epoch)["structure"], _structure(template)
         if there != here:
             name = min(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
@@ -125,38 +141,53 @@ class Checkpoints:
         return self._restore(epoch, args)["state"]
 
     def _restore(self, epoch: int, args: Any) -> Any:
-        with _silence() as settle:
-            try:
-                return self._manager.restore(epoch, args=args)
-            except Exception as error:  # orbax, tensorstore and JAX each raise their own
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-            settle()
-        raise InputError(
-            f"checkpoint '{self._directory / str(epoch)}' is damaged ({reason}); delete that "
-            "folder to go on from an earlier one, or start in a new --workdir"
-        )
+        restored, failure = _attempt(lambda: self._manager.restore(epoch, args=args))
+        if failure:
+            raise InputError(
+                f"checkpoint '{self._directory / str(epoch)}' is damaged ({failure}); delete that "
+                "folder to go on from an earlier one, or start in a new --workdir"
+            )
+        return restored
+
+    def _write(self, call: Callable[[], Any]) -> None:
+        _, failure = _attempt(call)
+        if failure:
+            raise InputError(
+                f"checkpoints cannot be written to '{self._directory}' ({failure}); make room "
+                "there, then the same command goes on from the last complete one"
+            )
+
+
+def _attempt(call: Callable[[], Any]) -> tuple[Any, str]:
+    """What a call returns, or why it failed in one line; waits for what else it had begun."""
+    try:
+        return call(), ""
+    except Exception as error:  # orbax, tensorstore and JAX each raise their own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    time.sleep(1.0)
+    gc.collect()
+    return None, reason
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[Callable[[], None]]:
-    """Keeps orbax's aborted reads quiet; call what it yields to let them end after a failure.
-
-    When one array cannot be read, the reads of the others go on, and each complains on stderr.
-    """
+def _quiet_aborts() -> Iterator[None]:
+    """Keeps off stderr what orbax's other reads and writes say when one of them has failed."""
     hook, asyncio_log = sys.unraisablehook, logging.getLogger("asyncio")
-    level = asyncio_log.level
 
-    def settle() -> None:
-        time.sleep(1.0)
-        gc.collect()
+    def unraisable(args: Any) -> None:
+        if "Event loop is closed" not in str(args.exc_value):
+            hook(args)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "exception was never retrieved" not in record.getMessage()
 
     try:
-        sys.unraisablehook = lambda _: None
-        asyncio_log.setLevel(logging.CRITICAL)
-        yield settle
+        sys.unraisablehook = unraisable
+        asyncio_log.addFilter(wanted)
+        yield
     finally:
         sys.unraisablehook = hook
-        asyncio_log.setLevel(level)
+        asyncio_log.removeFilter(wanted)
 
 
 def _structure(run: RunState) -> dict[str, str]:

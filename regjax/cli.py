@@ -33,9 +33,9 @@ class Command(NamedTuple):
 class _ConfigFile(flags.ArgumentParser):
     """Loads a config file by our rules, whose errors say what to do."""
 
-    def parse(self, argument: str) -> Config:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def parse(self, argument: str) -> Config | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the config of a file."""
-        return config_lib.load(argument)
+        return config_lib.load(argument) if argument else None
 
 
 def _config_flag(values: flags.FlagValues, argv: list[str]) -> None:
@@ -160,7 +160,7 @@ def main(argv: list[str]) -> int:
     try:
         return _dispatch(argv)
     except (InputError, flags.Error) as error:
-        print(f"regjax: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"regjax: error: {_one_line(error)}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
@@ -172,6 +172,19 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("regjax: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    wrong = re.match(r"flag --config\.([^=]+)=(.*?): ", text)
+    defaults = dict(config_lib.flatten(Config()))
+    if wrong and wrong[1] in defaults:  # absl tells how the conversion failed, not what to write
+        kind = type(defaults[wrong[1]]).__name__
+        article = "an" if kind == "int" else "a"
+        return (
+            f"{wrong[1]} is '{wrong[2]}', expected {article} {kind}, as {defaults[wrong[1]]!r} is"
+        )
+    return text
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -230,4 +243,10 @@ def _help(name: str, command: Command, values: flags.FlagValues) -> str:
 
 def run() -> None:
     """The console script."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller, as with `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        else:
+            stream.reconfigure(errors="replace")  # a terminal in the C locale has no "×"
     sys.exit(main(sys.argv[1:]))

@@ -44,7 +44,9 @@ class Workdir:
                     f"--workdir '{self.path}' holds a run with another config "
                     f"({'; '.join(differences)}); give another --workdir or the same config"
                 )
-        elif self.checkpoints.exists():
+        if self.checkpoints.exists() and not self.checkpoints.is_dir():
+            raise InputError(f"'{self.checkpoints}' is no folder; give another --workdir")
+        if self.checkpoints.exists() and not self.config.exists():
             raise InputError(
                 f"--workdir '{self.path}' has checkpoints but no config.json, so whose they are "
                 "is unknown; give another --workdir"
@@ -96,12 +98,10 @@ class Workdir:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The complete lines of `metrics.jsonl`; one torn by a kill is left out."""
-        lines = []
-        if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    lines.append(json.loads(line))
-        return lines
+        if not self.metrics.exists():
+            return []
+        lines = map(_read_object, self.metrics.read_text(errors="replace").splitlines())
+        return [line for line in lines if "epoch" in line]
 
     def keep_metrics(self, epochs: int) -> None:
         """Drops the lines of epochs after `epochs`, which are going to be trained again."""
@@ -114,14 +114,23 @@ class Workdir:
             file.write(json.dumps(plain(line)) + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
-        """Reads `result.json`, or None where there is none."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads(self.result.read_text())
+        """Reads `result.json`, or None where there is none or it is damaged."""
+        with contextlib.suppress(FileNotFoundError):
+            result = _read_object(self.result.read_text(errors="replace"))
+            return result if "best_epoch" in result else None
         return None
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, whole or not at all."""
         write(self.result, json.dumps(plain(result), indent=2) + "\n")
+
+
+def _read_object(text: str) -> dict[str, Any]:
+    """A JSON object, empty where the text is none."""
+    with contextlib.suppress(json.JSONDecodeError):
+        values = json.loads(text)
+        return values if isinstance(values, dict) else {}
+    return {}
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

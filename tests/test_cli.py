@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -119,6 +120,14 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
     (foreign / "result.json").unlink()
     text = (foreign / "config.json").read_text()
     (foreign / "config.json").write_text(re.sub(r'"widths": \[\s*16\s*\]', '"widths": [17]', text))
+    without_best = shutil.copytree(trained, tmp / "without_best")
+    best = json.loads((trained / "result.json").read_text())["best_epoch"]
+    shutil.rmtree(without_best / "checkpoints" / str(best))
+    (without_best / "checkpoints" / "99").mkdir()
+    no_folder = shutil.copytree(trained, tmp / "no_folder")
+    (no_folder / "result.json").unlink()
+    shutil.rmtree(no_folder / "checkpoints")
+    (no_folder / "checkpoints").touch()
     newer = shutil.copytree(trained, tmp / "newer")
     (newer / "config.json").write_text('{"seed": 0, "epoch": 3}')
     empty = tmp / "empty"
@@ -128,7 +137,7 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         "no command": (["trian"], "unknown command 'trian', expected train"),
         "flag first": (["--workdir=x", "train"], "unknown flag before the command"),
         "no config": (["train", here], "--config is missing"),
-        "empty config": (["train", here, "--config="], "config file '' is a folder"),
+        "empty config": (["train", here, "--config="], "--config is missing"),
         "no workdir": (["train", DIGITS], "--workdir is missing"),
         "unknown flag": ([*train, DIGITS, "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
         "surplus": ([*train, DIGITS, "surplus"], "unexpected argument 'surplus'"),
@@ -155,7 +164,10 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         ),
         "section": ([*train, DIGITS, "--config.optimizer=sgd"], "no config field 'optimizer'"),
         "word for number": ([*train, DIGITS, "--config.seed=abc"], "--config.seed=abc"),
-        "fraction for int": ([*train, DIGITS, "--config.epochs=1.5"], "--config.epochs=1.5"),
+        "fraction for int": (
+            [*train, DIGITS, "--config.epochs=1.5"],
+            "epochs is '1.5', expected an int",
+        ),
         "word for bool": ([*train, DIGITS, "--config.model.residual=ja"], "residual"),
         "word for tuple": ([*train, DIGITS, "--config.model.widths=wide"], "widths"),
         "width 0": ([*train, DIGITS, "--config.model.widths=(0,)"], "widths[0] is 0"),
@@ -214,6 +226,8 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
             ],
             "is of another run: ",
         ),
+        "checkpoint emptied": (["evaluate", f"--workdir={without_best}"], "is damaged"),
+        "checkpoints a file": (["train", DIGITS, f"--workdir={no_folder}", *FAST], "is no folder"),
         "torn config": (["train", DIGITS, f"--workdir={torn}"], "is not a regjax config"),
         "other version": (["evaluate", f"--workdir={newer}"], "no field 'epoch'"),
         "evaluate nothing": (["evaluate", f"--workdir={empty}"], "holds no run"),
@@ -242,6 +256,38 @@ def test_no_arguments_prints_the_usage_and_fails() -> None:
     done = regjax()
     assert done.returncode == 2
     assert "usage: regjax COMMAND" in done.stdout
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    options = ["train", DIGITS, f"--workdir={tmp_path}", "--config.epochs=2"]
+    command = [sys.executable, "-m", "regjax", *options]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=300)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "checkpoints cannot be written" in done.stderr
+    good(*options)
+
+
+def test_damaged_metrics_and_results_do_not_stop_a_run(trained: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(trained, tmp_path / "run")
+    (path / "metrics.jsonl").write_bytes(b'\xff\xfe\n[1]\n{"a": 1}\n{"epoch": 1, "se')
+    (path / "result.json").write_text('{"test_acc')
+    good("train", DIGITS, f"--workdir={path}", *FAST)
+    results = [json.loads((p / "result.json").read_text()) for p in (trained, path)]
+    assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
+
+
+def test_closed_output_and_a_plain_locale(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m regjax show {DIGITS}"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for shell in (f"{command} >&-", f"{command} 2>&-", f"{command} | head -n 1", command):
+        done = subprocess.run(
+            shell, shell=True, capture_output=True, env=environment, cwd=ROOT, timeout=100
+        )
+        assert (done.returncode, done.stderr) == (0, b""), shell
 
 
 def start(path: Path) -> subprocess.Popen:

@@ -171,7 +171,7 @@ def test_npz_torn_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_single_array_is_not_npz(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    with pytest.raises(InputError, match="holds one array"):
+    with pytest.raises(InputError, match="is not an npz file"):
         npz.load(str(tmp_path / "x.npy"))
 
 

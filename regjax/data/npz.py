@@ -32,11 +32,13 @@ def _read(path: str) -> dict[str, np.ndarray]:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"npz file '{path}' {what}; give the path of a file made by numpy.savez")
+    if not zipfile.is_zipfile(file):
+        raise InputError(
+            f"'{path}' is not an npz file, or cut short; save it with numpy.savez(path, x=, y=)"
+        )
     try:
         with file.open("rb") as opened:  # np.load leaves a file that it cannot read open
             archive = np.load(opened, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"'{path}' holds one array; save x and y with numpy.savez")
             missing = [name for name in ("x", "y") if name not in archive.files]
             if missing:
                 raise InputError(
