@@ -98,10 +98,10 @@ def test_contract(name: str) -> None:
         if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
     ]
     assert any(differ)
-    assert_close(run(make(one), PARAMS), first)
+    assert_close(run(make(one), PARAMS), first, 2e-5)
     together = jax.vmap(steps)(strengths)
     for lane, alone in enumerate((first, second)):
-        assert_close(jax.tree.map(lambda leaf, i=lane: leaf[i], together), alone, 1e-5)
+        assert_close(jax.tree.map(lambda leaf, i=lane: leaf[i], together), alone, 2e-5)
     updates, state, _ = first
     assert jax.tree.structure(updates) == jax.tree.structure(PARAMS)
     assert jax.tree.structure(state) == jax.tree.structure(make(one).init(PARAMS))
@@ -313,8 +313,10 @@ def test_proximal_steps_give_exact_zeros_where_the_loss_term_gives_none() -> Non
             return jax.lax.scan(step, (w, tx.init(w)), length=4000)[0][0]
 
         step = optax.sgd(rate)
-        exact = descend(optax.chain(step, transforms.proximal(penalties.prox_l1, 1.0, rate)))
-        by_loss = descend(optax.chain(transforms.add_penalty(penalties.l1, 1.0), step))
+        exact = np.asarray(
+            descend(optax.chain(step, transforms.proximal(penalties.prox_l1, 1.0, rate)))
+        )
+        by_loss = np.asarray(descend(optax.chain(transforms.add_penalty(penalties.l1, 1.0), step)))
     np.testing.assert_allclose(exact, expected, atol=1e-6)
     assert int((exact == 0).sum()) == 7
     assert int((by_loss == 0).sum()) == 0

@@ -32,17 +32,16 @@ def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
     def update(updates: PyTree, state: Any, params: PyTree = None) -> Any:
         if params is None:
             raise ValueError("an average needs the parameters: tx.update(grads, state, params)")
-        counted = counts(state.count)
-        share = jnp.where(state.averaged == 0, 1, weight(state.averaged))
-        share = jnp.where(counted, share, 0)
+        counted, n = counts(state.count), state.averaged
 
         def move(a: jax.Array, w: jax.Array) -> jax.Array:
-            s = share.astype(a.dtype)
-            # Not a + s·(w − a): with s = 1 the average is to be w exactly.
-            return (1 - s) * a + s * w
+            share = jnp.where(n == 0, 1, weight(n.astype(a.dtype))).astype(a.dtype)
+            share = jnp.where(counted, share, 0)
+            # Not a + share·(w − a): with a share of 1 the average is to be w exactly.
+            return (1 - share) * a + share * w
 
         average = jax.tree.map(move, state.average, optax.apply_updates(params, updates))
-        averaged = state.averaged + jnp.where(counted, 1, 0)
+        averaged = n + jnp.where(counted, 1, 0)
         return updates, AverageState(state.count + 1, averaged, average)
 
     return optax.GradientTransformation(init, update)
