@@ -22,7 +22,7 @@ REAL_DATA = Path(os.environ.get("REGJAX_TEST_DATA", ROOT.parent / "shared" / "da
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--parity-table", help="write what was compared with whom to this file")
+    parser.addoption("--parity-table", help="write what was compared with whom into this page")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,7 +1,7 @@
 """Comparison with the owner of a convention, on record: the source of the README's table.
 
 `compare` asserts that two trees are equal up to a norm-wise relative error and notes the largest
-error seen for each (block, owner, dtype). `pytest --parity-table=FILE` writes the notes as a table.
+error seen for each (block, owner, dtype). `pytest --parity-table=README.md` puts the table there.
 """
 
 from collections import defaultdict
@@ -14,6 +14,8 @@ import numpy as np
 
 OPERATION = {"float32": 2e-6, "float64": 1e-12}  # one operation
 TWENTY_STEPS = {"float32": 1e-5, "float64": 1e-12}  # an optimizer on one sequence of gradients
+
+START, END = "<!-- parity -->", "<!-- /parity -->"
 
 # (block, owner) -> dtype -> largest error
 RECORD: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
@@ -64,10 +66,16 @@ def notes() -> list[tuple[str, str, str, float]]:
     ]
 
 
-def write_table(path: Path) -> None:
-    """Writes the record as a table in Markdown."""
+def table() -> str:
+    """The record as a table in Markdown."""
     lines = ["| block | equals | float32 | float64 |", "|---|---|---|---|"]
     for (block, owner), errors in sorted(RECORD.items()):
         cells = [f"{errors[d]:.0e}" if d in errors else "" for d in ("float32", "float64")]
-        lines.append(f"| `{block}` | `{owner}` | {cells[0]} | {cells[1]} |")
-    path.write_text("\n".join(lines) + "\n")
+        lines.append(f"| `{block}` | {owner} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def write_table(path: Path) -> None:
+    """Writes the table between the two markers of a page."""
+    before, after = path.read_text().split(START)[0], path.read_text().split(END)[1]
+    path.write_text(f"{before}{START}\n{table()}\n{END}{after}")
