@@ -6,9 +6,10 @@ JAX is imported by the commands, not by this module, so that help and mistakes a
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import config_flags
@@ -41,7 +42,7 @@ class _ConfigFile(flags.ArgumentParser):
 def _config_flag(values: flags.FlagValues, argv: list[str]) -> None:
     fields = {name for name, _ in config_lib.flatten(Config())}
     for argument in argv:
-        override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+        override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if override and override[1] not in fields:
             raise InputError(config_lib.suggest_field(override[1]))
     help_text = "a Python file with get_config(); fields are set by --config.FIELD=VALUE"
@@ -169,9 +170,6 @@ def main(argv: list[str]) -> int:
         where = f"'{error.filename}': " if error.filename else ""
         print(f"regjax: error: {where}{error.strerror or error}", file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        print("regjax: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
 
 def _one_line(error: Exception) -> str:
@@ -241,8 +239,21 @@ def _help(name: str, command: Command, values: flags.FlagValues) -> str:
     return "\n".join([*head, *own, *fields])
 
 
+def _interrupted(number: int, frame: Any) -> None:
+    """Ends the process at once, which whatever is on disk survives as it survives a kill.
+
+    A KeyboardInterrupt may be swallowed by a callback from C++, or end in a crash of its threads.
+    """
+    del number, frame
+    show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # the progress bar hides it
+    line = f"{show_cursor}regjax: interrupted; the same command goes on from here\n"
+    os.write(2, line.encode())
+    os._exit(130)
+
+
 def run() -> None:
     """The console script."""
+    signal.signal(signal.SIGINT, _interrupted)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, as with `>&-`

@@ -10,7 +10,9 @@ This module imports neither JAX nor any part of regjax that does.
 
 import dataclasses
 import importlib.util
+import inspect
 import json
+import math
 import numbers
 import re
 import sys
@@ -171,6 +173,8 @@ class Config(Fields):
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
 
 
+FLOAT32_MAX = 3.4028234e38
+
 # Where the data lies differs from machine to machine and does not change a result.
 PLACES = ("data.data_dir", "data.manual_dir")
 
@@ -202,6 +206,8 @@ def load(path: str) -> Config:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise InputError(f"config file '{path}': {_describe(error, file)}") from error
+    if inspect.iscoroutine(config):
+        config.close()  # an async get_config: refused below, without Python's warning
     if not isinstance(config, Config):
         raise InputError(
             f"config file '{path}': get_config() returned {type(config).__name__}, "
@@ -290,6 +296,8 @@ def _checked_value(value: Any, kind: type, metadata: Any, name: str) -> Any:
         article = "an int" if kind is int else f"a {kind.__name__}"
         raise InputError(f"{name} is {value!r} ({type(value).__name__}), expected {article}")
     value = kind(value)
+    if kind is float and math.isfinite(value) and abs(value) > FLOAT32_MAX:
+        raise InputError(f"{name} is {value}, expected a number that float32 can hold")
     choices, interval = metadata.get("choices"), metadata.get("interval")
     if choices and value not in choices:
         hint = did_you_mean(value, choices)

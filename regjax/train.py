@@ -123,7 +123,9 @@ def _train(
             )
         run = checkpoints.restore(done, parts.shapes())
         say(console, f"resuming '{workdir.path}' after epoch {done}")
-    workdir.keep_metrics(done or 0)
+    kept = workdir.keep_metrics(done or 0)
+    if kept != list(range(1, (done or 0) + 1)):
+        say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
     train_set, valid_set = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()

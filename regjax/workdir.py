@@ -35,6 +35,8 @@ class Workdir:
         Raises:
           InputError: not a folder, another run's folder, or checkpoints of an unknown one.
         """
+        if str(self.path) != str(self.path).encode(errors="replace").decode():
+            raise InputError(f"--workdir {str(self.path)!r} is not valid UTF-8; rename it")
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"--workdir '{self.path}' is a file; give a folder")
         if self.config.exists():
@@ -46,10 +48,11 @@ class Workdir:
                 )
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise InputError(f"'{self.checkpoints}' is no folder; give another --workdir")
-        if self.checkpoints.exists() and not self.config.exists():
+        ours = (self.metrics, self.result, self.checkpoints)
+        if not self.config.exists() and (found := [p.name for p in ours if p.exists()]):
             raise InputError(
-                f"--workdir '{self.path}' has checkpoints but no config.json, so whose they are "
-                "is unknown; give another --workdir"
+                f"--workdir '{self.path}' has {found[0]} but no config.json, so whose it is is "
+                "unknown; give another --workdir"
             )
 
     def read_config(self) -> Config:
@@ -103,10 +106,11 @@ class Workdir:
         lines = map(_read_object, self.metrics.read_text(errors="replace").splitlines())
         return [line for line in lines if "epoch" in line]
 
-    def keep_metrics(self, epochs: int) -> None:
-        """Drops the lines of epochs after `epochs`, which are going to be trained again."""
+    def keep_metrics(self, epochs: int) -> list[int]:
+        """Drops the lines of epochs after `epochs`, to be trained again; returns those kept."""
         kept = [line for line in self.read_metrics() if line["epoch"] <= epochs]
         write(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        return [line["epoch"] for line in kept]
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Appends one epoch's line."""

@@ -128,6 +128,9 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
     (no_folder / "result.json").unlink()
     shutil.rmtree(no_folder / "checkpoints")
     (no_folder / "checkpoints").touch()
+    foreign_result = tmp / "foreign_result"
+    foreign_result.mkdir()
+    (foreign_result / "result.json").write_text("mine")
     newer = shutil.copytree(trained, tmp / "newer")
     (newer / "config.json").write_text('{"seed": 0, "epoch": 3}')
     empty = tmp / "empty"
@@ -163,7 +166,10 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
             "(did you mean 'optimizer.learning_rate'?)",
         ),
         "section": ([*train, DIGITS, "--config.optimizer=sgd"], "no config field 'optimizer'"),
-        "word for number": ([*train, DIGITS, "--config.seed=abc"], "--config.seed=abc"),
+        "word for number": (
+            [*train, DIGITS, "--config.seed=abc"],
+            "seed is 'abc', expected an int",
+        ),
         "fraction for int": (
             [*train, DIGITS, "--config.epochs=1.5"],
             "epochs is '1.5', expected an int",
@@ -228,6 +234,17 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         ),
         "checkpoint emptied": (["evaluate", f"--workdir={without_best}"], "is damaged"),
         "checkpoints a file": (["train", DIGITS, f"--workdir={no_folder}", *FAST], "is no folder"),
+        "foreign result": (["train", DIGITS, f"--workdir={foreign_result}"], "has result.json but"),
+        "workdir not UTF-8": (["train", DIGITS, "--workdir=b\udcff"], "is not valid UTF-8"),
+        "no field name": ([*train, DIGITS, "--config.=3"], "there is no config field ''"),
+        "beyond float32": (
+            [*train, DIGITS, "--config.optimizer.learning_rate=1e300"],
+            "that float32 can hold",
+        ),
+        "config async": (
+            [*train, f"--config={file('a.py', 'async def get_config(): pass')}"],
+            "returned coroutine",
+        ),
         "torn config": (["train", DIGITS, f"--workdir={torn}"], "is not a regjax config"),
         "other version": (["evaluate", f"--workdir={newer}"], "no field 'epoch'"),
         "evaluate nothing": (["evaluate", f"--workdir={empty}"], "holds no run"),

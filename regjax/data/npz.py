@@ -45,7 +45,10 @@ def _read(path: str) -> dict[str, np.ndarray]:
                     f"npz file '{path}' has no array '{missing[0]}' (it has "
                     f"{', '.join(archive.files) or 'none'}); save it with numpy.savez(path, x=, y=)"
                 )
-            return {name: archive[name] for name in ("x", "y")}
+            arrays = {name: archive[name] for name in ("x", "y")}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("x or y is no array")
+            return arrays
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
             reason = "it holds Python objects; save plain numeric arrays"
