@@ -44,7 +44,7 @@ def compare(
         assert a.shape == b.shape, (a.shape, b.shape)
         dtype = str(a.dtype)
         a, b = a.astype(np.float64), b.astype(np.float64)
-        size = scale(b) if scale else np.linalg.norm(b)
+        size = float(scale(b) if scale else np.linalg.norm(b))
         difference = float(np.linalg.norm(a - b))
         error = difference / size if size > 0 else difference
         assert error <= bars[dtype], f"{block} differs from {owner} by {error:.2e} in {dtype}"

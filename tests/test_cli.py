@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -276,12 +275,15 @@ def test_no_arguments_prints_the_usage_and_fails() -> None:
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     options = ["train", DIGITS, f"--workdir={tmp_path}", "--config.epochs=2"]
-    command = [sys.executable, "-m", "regjax", *options]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=300)
+    # A limit on file sizes, set by the process itself: a `preexec_fn` would fork this one.
+    code = """if True:
+        import resource, runpy
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        runpy.run_module("regjax", run_name="__main__")
+    """
+    command = [sys.executable, "-c", code, *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "checkpoints cannot be written" in done.stderr
