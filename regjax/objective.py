@@ -65,9 +65,9 @@ def make_objective(
             mutable=list(statistics),
         )
         each = example_losses(config, logits, batch.labels, strengths.label_smoothing)
-        loss = metrics.masked_mean(each, batch.mask)
+        loss = metrics.Mean.of(each, batch.mask).compute()
         penalty = strengths.penalty * omega(trees.select(params, config.penalty.mask))
-        accuracy = metrics.masked_mean(metrics.correct(logits, batch.labels), batch.mask)
+        accuracy = metrics.accuracy(logits, batch.labels, batch.mask).compute()
         return loss + penalty, Parts(loss, penalty, accuracy, updated)
 
     return objective

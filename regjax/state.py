@@ -10,7 +10,7 @@ from flax import struct
 from regjax import keys
 from regjax.config import Config
 from regjax.optimizer import make_optimizer
-from regjax.stopping import EarlyStopping
+from regjax.stopping import EarlyStopping, StoppingCriterion
 from regjax.strengths import Strengths
 
 PyTree = Any
@@ -45,7 +45,7 @@ class RunState(struct.PyTreeNode):
     epoch: jax.Array
     key: jax.Array
     train: TrainState
-    stopping: EarlyStopping
+    stopping: StoppingCriterion
 
 
 def init(config: Config, model: nn.Module, strengths: Strengths, inputs: jax.Array) -> RunState:

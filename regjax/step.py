@@ -150,7 +150,7 @@ def make_evaluate(config: Config, model: nn.Module) -> Callable[[TrainState, Arr
         logits = predict(state, arrays)
         return {
             "loss": example_losses(config, logits, arrays.labels, 0.0).mean(),
-            "accuracy": metrics.correct(logits, arrays.labels).mean(),
+            "accuracy": metrics.accuracy(logits, arrays.labels).compute(),
         }
 
     return evaluate
@@ -177,7 +177,7 @@ def make_run_epoch(
         # An accuracy stays a number when the network has diverged; its loss does not.
         loss = measured["valid_loss" if valid is not None else "train_loss"]
         watched = jnp.where(jnp.isfinite(loss), measured[config.stopping.monitor], jnp.nan)
-        stopping = run.stopping.update(epoch, watched)
+        stopping = run.stopping.update(epoch, watched, measured["train_loss"])
         measured["improved"] = stopping.best_epoch == epoch
         return RunState(epoch, run.key, state, stopping), measured
 

@@ -33,7 +33,7 @@ FLOORS = {
     4: {"checkpoint", "workdir", "progress", "train", "evaluate", "show", "cli", "__main__"},
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
-NEIGHBOURS = {"optimizers": {"transforms"}}
+NEIGHBOURS = {"metrics": {"losses"}, "optimizers": {"transforms"}}
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 
 

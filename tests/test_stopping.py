@@ -1,4 +1,7 @@
-"""Early stopping: the patience-th miss, ties, NaN, and a plain reference."""
+"""Stopping: the cases of patience, Prechelt's definitions, and the contract of all members."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regjax import stopping as criteria
 from regjax.stopping import EarlyStopping
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
+update = jax.jit(lambda stopping, *measured: stopping.update(*measured))
 
 
-def follow(stopping: EarlyStopping, metrics: list[float]) -> tuple[int, int]:
+def follow(stopping: Any, metrics: list[float], trains: list[float] | None = None) -> tuple:
     """(epoch at which it stops or the last, best epoch)."""
     epoch = 0
     for epoch, metric in enumerate(metrics, start=1):
-        stopping = stopping.update(epoch, metric)
+        stopping = update(stopping, epoch, metric, trains[epoch - 1] if trains else 1.0)
         if stopping.stopped:
             break
     return epoch, int(stopping.best_epoch)
@@ -33,7 +38,7 @@ def follow(stopping: EarlyStopping, metrics: list[float]) -> tuple[int, int]:
         ([NAN, 0.5, NAN, 0.4], {"patience": 2}, 4, 2),  # a first NaN is no best
         ([0.5, NAN, 0.9], {"patience": 5, "stop_on_nan": True}, 2, 1),
         ([NAN, NAN], {"patience": 2}, 2, 0),
-        ([float("inf"), 0.2], {"patience": 5}, 2, 2),  # infinite is not a measurement
+        ([INF, 0.2], {"patience": 5}, 2, 2),  # infinite is not a measurement
     ],
 )
 def test_cases(metrics: list[float], arguments: dict, stops: int, best: int) -> None:
@@ -62,8 +67,13 @@ def test_agrees_with_a_plain_reference(metrics: list[float], patience: int, maxi
 
 def test_min_mirrors_max() -> None:
     metrics = list(np.random.default_rng(0).normal(size=30))
-    down = follow(EarlyStopping.create(3, maximize=False), metrics)
-    assert down == follow(EarlyStopping.create(3, maximize=True), [-m for m in metrics])
+    mirrored = [-m for m in metrics]
+    pairs = [
+        (EarlyStopping.create(3, maximize=False), EarlyStopping.create(3, maximize=True)),
+        (criteria.UP.create(2, 2), criteria.UP.create(2, 2, maximize=True)),
+    ]
+    for down, up in pairs:
+        assert follow(down, metrics) == follow(up, mirrored)
 
 
 def test_lives_in_scan_and_vmap() -> None:
@@ -80,3 +90,169 @@ def test_lives_in_scan_and_vmap() -> None:
     lanes = jax.jit(jax.vmap(final))(jnp.array([2, 9]))
     np.testing.assert_array_equal(lanes.stopped, [True, False])
     np.testing.assert_array_equal(lanes.best_epoch, [2, 2])
+
+
+# Prechelt's definitions over a whole history, in plain Python. Epochs count from 1.
+
+
+def gl(errors: list[float], t: int) -> float:
+    return 100 * (errors[t - 1] / min(errors[:t]) - 1)
+
+
+def gl_stops(errors: list[float], t: int, alpha: float) -> bool:
+    return gl(errors, t) > alpha
+
+
+def pq_stops(errors: list[float], trains: list[float], t: int, alpha: float, k: int) -> bool:
+    if t % k:
+        return False
+    strip = trains[t - k : t]
+    progress = 1000 * (sum(strip) / (k * min(strip)) - 1)
+    loss = gl(errors, t)
+    return loss / progress > alpha if progress else loss > 0
+
+
+def up_stops(errors: list[float], t: int, s: int, k: int) -> bool:
+    """UP_s stops after t if UP_{s−1} stops after t − k and the error rose since then."""
+    if t % k or t - k < 1 or not errors[t - 1] > errors[t - k - 1]:
+        return False
+    return s == 1 or up_stops(errors, t - k, s - 1, k)
+
+
+histories = st.lists(
+    st.tuples(st.sampled_from([0.25, 0.5, 0.625, 0.75, 1.0]), st.sampled_from([0.25, 0.5, 1.0])),
+    min_size=1,
+    max_size=14,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    history=histories,
+    alpha=st.sampled_from([0.0, 23.0, 49.0, 120.0]),
+    quotient=st.sampled_from([0.0, 0.037, 0.23, 1.7]),
+    strips=st.integers(1, 3),
+    strip=st.integers(1, 3),
+)
+def test_prechelts_criteria_are_their_definitions(
+    history: list[tuple[float, float]], alpha: float, quotient: float, strips: int, strip: int
+) -> None:
+    errors, trains = [list(column) for column in zip(*history, strict=True)]
+    members = [
+        (criteria.GL.create(alpha), lambda t: gl_stops(errors, t, alpha)),
+        (
+            criteria.PQ.create(quotient, strip),
+            lambda t: pq_stops(errors, trains, t, quotient, strip),
+        ),
+        (criteria.UP.create(strips, strip), lambda t: up_stops(errors, t, strips, strip)),
+    ]
+    for stopping, stops in members:
+        end = next((t for t in range(1, len(errors) + 1) if stops(t)), len(errors))
+        best = errors.index(min(errors[:end])) + 1
+        assert follow(stopping, errors, trains) == (end, best), type(stopping).__name__
+
+
+def test_pq_lets_pass_while_training_moves() -> None:
+    """The same overfitting, under training that falls and that stands still."""
+    errors = [1.0, 1.2, 1.2, 1.2]
+    pq = criteria.PQ.create(alpha=1.0, strip=2)
+    assert follow(pq, errors, [1.0, 0.9, 0.8, 0.7])[0] == 4
+    assert follow(pq, errors, [1.0, 1.0, 1.0, 1.0])[0] == 2
+
+
+def test_errors_and_training_losses_of_0() -> None:
+    assert follow(criteria.GL.create(alpha=5.0), [0.0, 0.0, 0.1])[0] == 3
+    pq = criteria.PQ.create(alpha=5.0, strip=1)
+    assert follow(pq, [0.5, 0.5, 0.6], [0.0, 0.0, 0.0])[0] == 3
+
+
+def test_pq_asks_for_the_training_loss() -> None:
+    with pytest.raises(ValueError, match="PQ needs the training loss"):
+        criteria.PQ.create(1.0).update(1, 0.5)
+
+
+# The contract: name -> (strength and options -> member, strengths that differ in when they stop).
+MEMBERS: dict[str, tuple[Callable[..., Any], list[float]]] = {
+    "EarlyStopping": (lambda s, **o: EarlyStopping.create(s, maximize=False, **o), [1, 6]),
+    "GL": (criteria.GL.create, [10.0, 90.0]),
+    "PQ": (lambda s, **o: criteria.PQ.create(s, 2, **o), [0.05, 5.0]),
+    "UP": (lambda s, **o: criteria.UP.create(s, 2, **o), [1, 3]),
+    "Never": (lambda s, **o: criteria.Never.create(maximize=False, **o), [0, 0]),
+}
+ERRORS = [1.0, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9, 0.4]
+TRAINS = [1.0, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35]
+STEPS = list(zip(range(1, len(ERRORS) + 1), ERRORS, TRAINS, strict=True))
+members = pytest.mark.parametrize("name", MEMBERS)
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@members
+def test_contract(name: str) -> None:
+    """Pure, of stable structure, jit = eager, vmap over strengths = loop, one program for all."""
+    create, strengths = MEMBERS[name]
+    traces = []
+
+    @jax.jit
+    def compiled(stopping: Any, epoch: int, metric: float, train_loss: float) -> Any:
+        traces.append(epoch)
+        return stopping.update(epoch, metric, train_loss)
+
+    def spec(x: jax.Array) -> tuple:
+        return x.shape, x.dtype, x.weak_type
+
+    ends = []
+    for strength in strengths:
+        stopping = before = create(strength)
+        for step in STEPS:
+            new = stopping.update(*step)
+            assert jax.tree.map(spec, new) == jax.tree.map(spec, stopping)
+            assert_same(compiled(stopping, *step), new)
+            stopping = new
+        assert_same(before, create(strength))
+        ends.append(stopping)
+    assert len(traces) == 1
+    lanes = jax.vmap(create)(jnp.array(strengths))
+    for step in STEPS:
+        lanes = jax.vmap(lambda s, step=step: s.update(*step))(lanes)
+    assert_same(lanes, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ends))
+    stopped = [False, False] if name == "Never" else [True, False]
+    np.testing.assert_array_equal(lanes.stopped, stopped)
+
+
+@members
+def test_a_stopped_value_changes_no_more(name: str) -> None:
+    create, strengths = MEMBERS[name]
+    stopping = create(strengths[0], stop_on_nan=True)
+    for step in [(1, 1.0, 1.0), (2, 0.5, 1.0), (3, NAN, 1.0)]:
+        stopping = update(stopping, *step)
+    assert stopping.stopped
+    assert (int(stopping.best_epoch), float(stopping.best)) == (2, 0.5)
+    assert_same(update(stopping, 4, 0.1, 0.1), stopping)
+
+
+@members
+def test_nan_is_never_best_and_ties_keep_the_earlier(name: str) -> None:
+    create, strengths = MEMBERS[name]
+    stopping = create(strengths[1])
+    metrics = [NAN, 0.5, 0.5]
+    if name in ("GL", "PQ"):  # an infinite error is above every threshold: the tie alone
+        metrics = metrics[1:]
+    for epoch, metric in enumerate(metrics, start=1):
+        stopping = update(stopping, epoch, metric, 1.0)
+    assert not stopping.stopped
+    assert int(stopping.best_epoch) == len(metrics) - 1
+
+
+@members
+@pytest.mark.parametrize("bad", [NAN, INF])
+def test_a_network_that_stays_diverged_stops(name: str, bad: float) -> None:
+    """Without `stop_on_nan` too, and whether or not it was ever finite; only Never goes on."""
+    create, strengths = MEMBERS[name]
+    for metrics in ([bad] * 8, [0.5] + [bad] * 8):
+        end, best = follow(create(strengths[1]), metrics, metrics)
+        assert best == (metrics[0] == 0.5)
+        assert (end < len(metrics)) == (name != "Never")
+    assert follow(create(strengths[1], stop_on_nan=True), [0.5, NAN, NAN])[0] == 2
