@@ -35,6 +35,16 @@ def one_of(default: str, *choices: str) -> Any:
     return field(default=default, metadata={"choices": choices})
 
 
+SCHEME_NAMES = (
+    "torch_default",
+    "xavier_uniform",
+    "xavier_normal",
+    "he_uniform",
+    "he_normal",
+    "orthogonal",
+)
+
+
 class Fields:
     """Base of the config classes: an unknown field is refused by name, not silently set."""
 
@@ -77,23 +87,30 @@ class DataConfig(Fields):
 class ModelConfig(Fields):
     """The network: structure, except for the dropout rate."""
 
-    name: str = one_of("mlp", "mlp", "cnn")
-    widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp: one hidden layer each
+    name: str = one_of("mlp", "mlp", "cnn", "resnet", "rnn", "vit")
+    widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp, rnn: one hidden layer each
+    # mlp, resnet, vit (the paper has gelu), elman cell
     activation: str = one_of("relu", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "selu")
     residual: bool = False  # mlp: x + f(x) where the width does not change
-    dropout_rate: float = within(0.0, "[0, 1]")  # mlp: after each hidden layer
+    dropout_rate: float = within(0.0, "[0, 1]")  # all but cnn; rnn: one mask for all steps
     norm: str = one_of("none", "none", "batch", "layer")
     norm_momentum: float = within(0.1, "(0, 1]")  # batch norm: weight of the new statistics
     norm_epsilon: float = within(1e-5, "(0, inf)")
-    initializer: str = one_of(
-        "torch_default",
-        "torch_default",
-        "xavier_uniform",
-        "xavier_normal",
-        "he_uniform",
-        "he_normal",
-        "orthogonal",
-    )
+    initializer: str = one_of("torch_default", *SCHEME_NAMES)
+    depth: int = within(8, "[1, inf)")  # resnet: layers, 6n + 2 for 3 stages; vit: encoder blocks
+    channels: tuple[int, ...] = within((16, 32, 64), "[1, inf)")  # resnet: one stage each
+    shortcut: str = one_of("pad", "pad", "projection")  # resnet: option A, option B
+    preactivation: bool = False  # resnet: norm and activation before each convolution
+    zero_init: bool = False  # resnet: the scale of each block's last norm starts at 0
+    cell: str = one_of("gru", "elman", "gru", "lstm")  # rnn
+    steps: str = one_of("rows", "rows", "pixels")  # rnn: what it reads at a time
+    recurrent_initializer: str = one_of("orthogonal", *SCHEME_NAMES, "identity")  # rnn
+    forget_bias: float = within(0.0, "(-inf, inf)")  # lstm cell: constant; often 1
+    patch_size: int = within(4, "[1, inf)")  # vit: side, in pixels
+    token_width: int = within(64, "[1, inf)")  # vit
+    heads: int = within(4, "[1, inf)")  # vit
+    mlp_ratio: int = within(4, "[1, inf)")  # vit: hidden width / token width
+    pooling: str = one_of("token", "token", "mean")  # vit: what the head reads
     softmax_before_loss: bool = False  # cross-entropy of the softmax, as some notebooks have it
 
 

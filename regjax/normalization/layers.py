@@ -50,11 +50,13 @@ class _Norm(nn.Module):
       epsilon: ε inside the root; None: the preset's.
       affine: whether there are `scale` and `bias`; None: the preset's.
       preset: `torch`, `flax` or `keras`.
+      scale_init: how `scale` starts.
     """
 
     epsilon: float | None = None
     affine: bool | None = None
     preset: str = "torch"
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     def _epsilon(self, default: float) -> float:
         return default if self.epsilon is None else self.epsilon
@@ -63,7 +65,7 @@ class _Norm(nn.Module):
         if not (default if self.affine is None else self.affine):
             return None, None
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", self.scale_init, shape)
         return scale, self.param("bias", nn.initializers.zeros, shape)
 
 
@@ -219,4 +221,4 @@ class RMSNorm(_Norm):
         epsilon = PRESETS[self.preset].rms_epsilon if self.epsilon is None else self.epsilon
         if self.affine is False:
             return rms_norm(x, None, epsilon)
-        return rms_norm(x, self.param("scale", nn.initializers.ones, (x.shape[-1],)), epsilon)
+        return rms_norm(x, self.param("scale", self.scale_init, (x.shape[-1],)), epsilon)

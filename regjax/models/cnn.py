@@ -1,0 +1,55 @@
+"""The network of the experiment "which regularization is best?"."""
+
+import flax.linen as nn
+import jax
+
+from regjax.convolution import max_pool_2x2
+from regjax.initializers import SCHEMES, Scheme
+from regjax.models.layers import Norm, Rate, convolution, dense
+
+SMALLEST = 16  # pixels; below it, the third convolution has nothing left to see
+
+
+class CNN(nn.Module):
+    """Three 3×3 convolutions, a dense layer of 64, a linear head.
+
+    conv 32 (padding 1) → pool 2 → conv 64 → pool 2 → conv 64 → dense 64 → K, with convolution →
+    norm → ReLU and dense → norm → sigmoid. Layer norm on a convolution is one group over C, H, W.
+    On 28×28×1 and 10 classes: 121,994 parameters without norm, 122,442 with one.
+
+    Attributes:
+      classes: K.
+      initializer: of every layer.
+      norm: factory of norms; None: without.
+
+    >>> import jax.numpy as jnp
+    >>> logits, _ = CNN(10).init_with_output(jax.random.key(0), jnp.ones((2, 16, 16, 1)))
+    >>> logits.shape
+    (2, 10)
+    """
+
+    classes: int
+    initializer: Scheme = SCHEMES["torch_default"]
+    norm: Norm | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        dropout_rate: Rate = None,
+    ) -> jax.Array:
+        """Returns logits; the experiment has no dropout."""
+        del dropout_rate
+        for i, (features, padding, pool) in enumerate(
+            ((32, 1, True), (64, 0, True), (64, 0, False))
+        ):
+            x = convolution(x, features, self.initializer, f"conv_{i}", padding=padding)
+            if self.norm:
+                x = self.norm(name=f"norm_{i}")(x, train=train, mask=mask)
+            x = nn.relu(max_pool_2x2(x) if pool else x)  # they commute; pooling first is less work
+        x = dense(x.reshape(x.shape[0], -1), 64, self.initializer, "dense")
+        if self.norm:
+            x = self.norm(name="norm_3")(x, train=train, mask=mask)
+        return dense(nn.sigmoid(x), self.classes, self.initializer, "head")

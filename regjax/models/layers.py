@@ -1,0 +1,55 @@
+"""What the networks share: dense layers and convolutions by scheme, dropout of a module."""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+
+from regjax.convolution import conv_general_dilated
+from regjax.dropout import dropout
+from regjax.initializers import Scheme
+
+Activation = Callable[[jax.Array], jax.Array]
+# Called as `norm(name=...)`, and what it makes as `(x, train=..., mask=...)`.
+Norm = Callable[..., nn.Module]
+Rate = jax.Array | float | None  # None: no dropout in the program
+
+
+def dense(x: jax.Array, features: int, scheme: Scheme, name: str) -> jax.Array:
+    """A dense layer on the last axis, inside a compact module."""
+    bias = scheme.bias(x.shape[-1])
+    return nn.Dense(features, kernel_init=scheme.kernel, bias_init=bias, name=name)(x)
+
+
+def convolution(
+    x: jax.Array,
+    features: int,
+    scheme: Scheme,
+    name: str,
+    window: tuple[int, int] = (3, 3),
+    stride: int = 1,
+    padding: int = 0,
+    use_bias: bool = True,
+) -> jax.Array:
+    """A 2-D convolution of `(N, H, W, C)`, inside a compact module.
+
+    Padding is given in zeros on every side, as in PyTorch: with a stride, Flax's "SAME" is another
+    convolution.
+    """
+    return nn.Conv(
+        features,
+        window,
+        stride,
+        padding,
+        use_bias=use_bias,
+        kernel_init=scheme.kernel,
+        bias_init=scheme.bias(math.prod(window) * x.shape[-1]),
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )(x)
+
+
+def drop(module: nn.Module, x: jax.Array, rate: Rate) -> jax.Array:
+    """Dropout by the module's random stream `dropout`."""
+    return x if rate is None else dropout(module.make_rng("dropout"), x, rate)
