@@ -16,6 +16,7 @@ FLOORS = {
     0: {"errors", "keys", "trees"},
     1: {
         "activations",
+        "augment",
         "convolution",
         "dropout",
         "initializers",
