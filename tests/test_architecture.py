@@ -26,6 +26,7 @@ FLOORS = {
         "optimizers",
         "penalties",
         "schedules",
+        "solvers",
         "stopping",
         "transforms",
     },

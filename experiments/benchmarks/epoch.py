@@ -12,15 +12,12 @@ the median and range of the ratios of neighbours.
 import json
 import multiprocessing
 import platform
-import statistics
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 from absl import app, flags
 
+from experiments.benchmarks.turns import compared, in_turn
 from regjax import config as config_lib
 
 _CONFIG = flags.DEFINE_string("config", "configs/mnist_1000.py", "a config whose model is the cnn")
@@ -83,47 +80,15 @@ def torch_epoch(config: config_lib.Config) -> Callable[[], None]:
     return epoch
 
 
-def _worker(pipe: Connection, make: Callable[..., Callable[[], None]], config: Any) -> None:
-    epoch = make(config)
-    epoch()
-    pipe.send(0.0)
-    while pipe.recv():
-        started = time.perf_counter()
-        epoch()
-        pipe.send(time.perf_counter() - started)
-
-
-def measure(config: config_lib.Config, repeats: int) -> dict[str, list[float]]:
-    """Runs both in turn; returns the seconds of each epoch by name."""
-    context = multiprocessing.get_context("spawn")
-    pipes = {}
-    for name, make in (("regjax", regjax_epoch), ("torch", torch_epoch)):
-        pipes[name], end = context.Pipe()
-        context.Process(target=_worker, args=(end, make, config), daemon=True).start()
-        end.close()  # so that a worker that dies is noticed
-        pipes[name].recv()
-    seconds: dict[str, list[float]] = {name: [] for name in pipes}
-    for _ in range(repeats):
-        for name, pipe in pipes.items():
-            pipe.send(True)
-            seconds[name].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    return seconds
-
-
 def main(argv: list[str]) -> None:
     """Measures and prints."""
     del argv
     config = config_lib.check(config_lib.load(_CONFIG.value))
     config.data.data_dir, config.data.manual_dir = _DATA_DIR.value, _MANUAL_DIR.value
-    seconds = measure(config, _REPEATS.value)
-    ratios = [a / b for a, b in zip(seconds["regjax"], seconds["torch"], strict=True)]
+    makes = {"regjax": regjax_epoch, "torch": torch_epoch}
+    turns = in_turn(makes, config, _REPEATS.value)
     figures = {
-        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-        "repeats": _REPEATS.value,
+        **compared(turns, "regjax", "torch"),
         "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
     }
     print(json.dumps(figures, indent=2))
