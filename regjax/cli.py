@@ -123,7 +123,7 @@ def _show(values: flags.FlagValues) -> None:
 
     from regjax import show, train
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console(width=None if sys.stdout.isatty() else 200)  # in a pipe nothing is cut
     parts = train.assemble(config)
     console.print(show.fields(config))
     console.print(show.parameters(parts))
@@ -177,11 +177,11 @@ def _one_line(error: Exception) -> str:
     wrong = re.match(r"flag --config\.([^=]+)=(.*?): ", text)
     defaults = dict(config_lib.flatten(Config()))
     if wrong and wrong[1] in defaults:  # absl tells how the conversion failed, not what to write
-        kind = type(defaults[wrong[1]]).__name__
+        hints = {name: hint for name, hint, _ in config_lib.fields()}
+        kind, default = config_lib.plain_type(hints[wrong[1]]).__name__, defaults[wrong[1]]
         article = "an" if kind == "int" else "a"
-        return (
-            f"{wrong[1]} is '{wrong[2]}', expected {article} {kind}, as {defaults[wrong[1]]!r} is"
-        )
+        example = "" if default is None else f", as {default!r} is"
+        return f"{wrong[1]} is '{wrong[2]}', expected {article} {kind}{example}"
     return text
 
 

@@ -3,7 +3,7 @@
 A config file is Python with a `get_config()` that returns a `Config`; the command line overrides
 single fields (`--config.optimizer.learning_rate=0.003`). Each number carries the interval it must
 lie in and each name the choices it has, so one function, `check`, refuses what cannot work.
-Numbers become traced strengths (`regjax.strengths`); all else is static structure.
+`traced` numbers (`regjax.strengths`) may change without a new program; all else is structure.
 
 This module imports neither JAX nor any part of regjax that does.
 """
@@ -20,14 +20,21 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from regjax.errors import InputError, did_you_mean
+
+Number = Optional[float]  # noqa: UP045 - ml_collections' flags know no `float | None`
 
 
 def within(default: Any, interval: str) -> Any:
     """A number field that must lie in `interval`, written "[0, 1)" with inf for no bound."""
     return field(default=default, metadata={"interval": interval})
+
+
+def traced(default: Any, interval: str, off: float | None = None) -> Any:
+    """A number field that is traced; at `off`, and at None, it is left out of the program."""
+    return field(default=default, metadata={"interval": interval, "traced": True, "off": off})
 
 
 def one_of(default: str, *choices: str) -> Any:
@@ -41,8 +48,32 @@ SCHEME_NAMES = (
     "xavier_normal",
     "he_uniform",
     "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
     "orthogonal",
+    "delta_orthogonal",
+    "identity",
+    "sparse",
+    "normal",
+    "truncated_normal",
+    "uniform",
+    "constant",
+    "zeros",
 )
+NORM_NAMES = ("batch", "layer", "group", "instance", "rms", "ghost_batch", "batch_renorm")
+DROPOUT_NAMES = ("dropout", "alpha", "spatial", "drop_block", "variational", "connect", "depth")
+PENALTY_NAMES = (
+    "l1",
+    "l2",
+    "elastic",
+    "group_lasso",
+    "nuclear",
+    "orthogonality",
+    "max_norm",
+    "jacobian",
+    "entropy",
+)
+PROXIMAL_NAMES = PENALTY_NAMES[:5]  # those that have a proximal operator
 
 
 class Fields:
@@ -84,6 +115,25 @@ class DataConfig(Fields):
 
 
 @dataclass
+class AugmentConfig(Fields):
+    """What is done to each batch of training images; every number at 0 is off."""
+
+    degrees: float = traced(0.0, "[0, 180]", off=0)  # rotation by up to ±
+    translate: float = traced(0.0, "[0, 1]", off=0)  # by up to ± this share of the side
+    scale: float = traced(0.0, "[0, 1)", off=0)  # by a factor of 1 ± up to this
+    shear: float = traced(0.0, "[0, 90)", off=0)  # by up to ± degrees
+    elastic_alpha: float = traced(0.0, "[0, inf)", off=0)  # Simard et al. (2003): 34, σ 4
+    elastic_sigma: float = traced(4.0, "[0, inf)")
+    shift: float = traced(0.0, "[0, inf)", off=0)  # by up to ± whole pixels
+    flip: float = traced(0.0, "[0, 1]", off=0)  # probability of the mirror image
+    cutout: float = traced(0.0, "[0, inf)", off=0)  # side of the square, in pixels
+    fill: float = traced(0.0, "(-inf, inf)")  # of what comes in, in the data's own units
+    mix: str = one_of("none", "none", "mixup", "cutmix")
+    mix_alpha: float = traced(0.2, "[0, inf)")  # λ ~ Beta(α, α)
+    mix_per_example: bool = False  # a λ for each example, not one a batch
+
+
+@dataclass
 class ModelConfig(Fields):
     """The network: structure, except for the dropout rate."""
 
@@ -92,11 +142,19 @@ class ModelConfig(Fields):
     # mlp, resnet, vit (the paper has gelu), elman cell
     activation: str = one_of("relu", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "selu")
     residual: bool = False  # mlp: x + f(x) where the width does not change
-    dropout_rate: float = within(0.0, "[0, 1]")  # all but cnn; rnn: one mask for all steps
-    norm: str = one_of("none", "none", "batch", "layer")
-    norm_momentum: float = within(0.1, "(0, 1]")  # batch norm: weight of the new statistics
+    dropout: str = one_of("dropout", *DROPOUT_NAMES)  # not every network has a place for each
+    dropout_rate: float = traced(0.0, "[0, 1]", off=0)
+    dropout_block: int = within(3, "[1, inf)")  # drop_block: side of a block
+    norm: str = one_of("none", "none", *NORM_NAMES)
+    norm_groups: int = within(4, "[1, inf)")  # group: of the channels; ghost_batch: of the batch
+    norm_momentum: float = within(0.1, "(0, 1]")  # batch norms: weight of the new statistics
     norm_epsilon: float = within(1e-5, "(0, inf)")
     initializer: str = one_of("torch_default", *SCHEME_NAMES)
+    initializer_scale: float = within(1.0, "[0, inf)")  # gain; std of normal, bound of uniform, ...
+    bias: Number = within(None, "(-inf, inf)")  # how biases start; None: as the initializer has it
+    rescale: str = one_of("none", "none", "lsuv", "fixup")  # the start, by data or by depth
+    kernels: str = one_of("plain", "plain", "standardized", "weight_norm", "spectral_norm")
+    kernels_mask: str = "hidden_kernels"  # which of them `kernels` is for, as penalty.mask
     depth: int = within(8, "[1, inf)")  # resnet: layers, 6n + 2 for 3 stages; vit: encoder blocks
     channels: tuple[int, ...] = within((16, 32, 64), "[1, inf)")  # resnet: one stage each
     shortcut: str = one_of("pad", "pad", "projection")  # resnet: option A, option B
@@ -104,7 +162,7 @@ class ModelConfig(Fields):
     zero_init: bool = False  # resnet: the scale of each block's last norm starts at 0
     cell: str = one_of("gru", "elman", "gru", "lstm")  # rnn
     steps: str = one_of("rows", "rows", "pixels")  # rnn: what it reads at a time
-    recurrent_initializer: str = one_of("orthogonal", *SCHEME_NAMES, "identity")  # rnn
+    recurrent_initializer: str = one_of("orthogonal", *SCHEME_NAMES)  # rnn
     forget_bias: float = within(0.0, "(-inf, inf)")  # lstm cell: constant; often 1
     patch_size: int = within(4, "[1, inf)")  # vit: side, in pixels
     token_width: int = within(64, "[1, inf)")  # vit
@@ -116,19 +174,35 @@ class ModelConfig(Fields):
 
 @dataclass
 class LossConfig(Fields):
-    """The data loss: cross-entropy."""
+    """The data loss."""
 
-    label_smoothing: float = within(0.0, "[0, 1]")
+    name: str = one_of("cross_entropy", "cross_entropy", "focal", "mean_squared")
+    label_smoothing: float = traced(0.0, "[0, 1]")
+    smoothing: str = one_of("all", "all", "others")  # classes that ε is spread over
+    gamma: float = traced(2.0, "[0, inf)")  # focal
 
 
 @dataclass
 class PenaltyConfig(Fields):
-    """What is added to the data loss: strength · Ω(parameters)."""
+    """What is added to the data loss: strength · Ω, or in its place a proximal step."""
 
-    name: str = one_of("none", "none", "l1", "l2", "elastic")
-    strength: float = within(0.0, "[0, inf)")  # λ
-    mask: str = one_of("kernels", "kernels", "all")
-    scale: str = one_of("sum", "sum", "per_example")  # λ·Ω, or λ/n·Ω for n training examples
+    name: str = one_of("none", "none", *PENALTY_NAMES)
+    strength: float = traced(0.0, "[0, inf)")  # λ
+    mask: str = "kernels"  # kernels, hidden_kernels, all, or globs: conv_*/kernel,head/kernel
+    scale: str = one_of("sum", "sum", "mean", "per_example")  # λ, λ/p for p weights, λ/n
+    mode: str = one_of("loss", "loss", "proximal")  # proximal: after each update, exact zeros
+    l1_ratio: float = traced(0.5, "[0, 1]")  # elastic
+    groups: str = one_of("outputs", "outputs", "inputs")  # group_lasso
+    radius: float = traced(1.0, "(0, inf)")  # max_norm
+
+
+@dataclass
+class ConstraintConfig(Fields):
+    """What the weights are projected on after each update."""
+
+    name: str = one_of("none", "none", "max_norm", "l1_ball", "unit")
+    radius: float = traced(1.0, "(0, inf)")  # max_norm: of each unit; l1_ball: of all together
+    mask: str = "kernels"  # as penalty.mask
 
 
 @dataclass
@@ -136,28 +210,39 @@ class ScheduleConfig(Fields):
     """How the learning rate changes, in epochs."""
 
     name: str = one_of("constant", "constant", "cosine", "step")
-    warmup_epochs: float = within(0.0, "[0, inf)")
-    final: float = within(0.0, "[0, 1]")  # cosine: last rate / first rate
-    step_epochs: float = within(10.0, "(0, inf)")  # step: epochs between cuts
-    factor: float = within(0.1, "(0, 1]")  # step: what each cut multiplies by
+    warmup_epochs: float = traced(0.0, "[0, inf)")
+    final: float = traced(0.0, "[0, 1]")  # cosine: last rate / first rate
+    step_epochs: float = traced(10.0, "(0, inf)")  # step: epochs between cuts
+    factor: float = traced(0.1, "(0, 1]")  # step: what each cut multiplies by
 
 
 @dataclass
 class OptimizerConfig(Fields):
-    """The optimizer, in PyTorch's conventions; numbers that it does not have are ignored."""
+    """The optimizer; numbers that it does not have are ignored, None is its convention's."""
 
     name: str = one_of("adam", "sgd", "adam", "adamw", "rmsprop", "adagrad")
-    learning_rate: float = within(1e-3, "(0, inf)")
-    momentum: float = within(0.0, "[0, 1)")  # sgd, rmsprop
+    learning_rate: float = traced(1e-3, "(0, inf)")
+    convention: str = one_of("torch", "torch", "optax", "keras")  # whose formula and defaults
+    momentum: float = traced(0.0, "[0, 1)", off=0)  # sgd, rmsprop
+    dampening: float = traced(0.0, "[0, 1]", off=0)  # sgd
     nesterov: bool = False  # sgd
-    b1: float = within(0.9, "[0, 1)")  # adam, adamw
-    b2: float = within(0.999, "[0, 1)")  # adam, adamw
-    decay: float = within(0.99, "[0, 1)")  # rmsprop's α
-    epsilon: float = within(1e-8, "(0, inf)")
-    weight_decay: float = within(0.0, "[0, inf)")  # adamw: decoupled; the others: coupled
-    decay_mask: str = one_of("kernels", "kernels", "all")
-    clip: str = one_of("none", "none", "norm", "value")
-    clip_threshold: float = within(1.0, "(0, inf)")
+    b1: Number = traced(None, "[0, 1)")  # adam, adamw
+    b2: Number = traced(None, "[0, 1)")  # adam, adamw
+    alpha: Number = traced(None, "[0, 1)")  # rmsprop: decay of the squared gradients
+    centered: bool = False  # rmsprop
+    epsilon: Number = traced(None, "(0, inf)")  # all but sgd
+    weight_decay: Number = traced(None, "[0, inf)")  # None: adamw its convention's, others none
+    decay: str = one_of("default", "default", "coupled", "decoupled", "independent")
+    decay_mask: str = "kernels"  # as penalty.mask
+    clip: str = one_of("none", "none", "norm", "value", "leaf_norm", "adaptive")
+    clip_threshold: float = traced(1.0, "(0, inf)")
+    noise: float = traced(0.0, "[0, inf)", off=0)  # η of the gradients' noise, as 0.3
+    noise_gamma: float = traced(0.55, "[0, inf)")  # γ, how fast it falls
+    sam_rho: float = traced(0.0, "[0, inf)", off=0)  # sharpness-aware minimization, as 0.05
+    average: str = one_of("none", "none", "ema", "swa")  # weights that are evaluated instead
+    average_decay: float = traced(0.999, "[0, 1)")  # ema
+    average_start: float = traced(0.0, "[0, inf)")  # swa: epochs before the first that counts
+    average_every: float = traced(1.0, "(0, inf)")  # swa: epochs from one to the next
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
@@ -165,11 +250,15 @@ class OptimizerConfig(Fields):
 class StoppingConfig(Fields):
     """When to stop; the best epoch's weights are the result either way."""
 
+    name: str = one_of("patience", "patience", "gl", "pq", "up", "never")
     monitor: str = one_of("valid_accuracy", "valid_accuracy", "valid_loss", "train_loss")
     mode: str = one_of("max", "max", "min")
-    patience: int = within(5, "[0, inf)")  # misses that stop the run; 0: never stop early
-    min_delta: float = within(0.0, "[0, inf)")
-    start_epoch: int = within(0, "[0, inf)")  # epochs before it are not counted as misses
+    patience: int = traced(5, "[0, inf)")  # misses that stop the run; 0: never stop early
+    min_delta: float = traced(0.0, "[0, inf)")  # patience
+    start_epoch: int = traced(0, "[0, inf)")  # patience: epochs before it are not misses
+    alpha: float = traced(5.0, "[0, inf)")  # gl: percent; pq
+    strip: int = traced(5, "[1, inf)")  # pq, up: epochs between looks
+    strips: int = traced(3, "[1, inf)")  # up: strips in a row that rise
     stop_on_nan: bool = True
 
 
@@ -183,9 +272,11 @@ class Config(Fields):
     eval_batch_size: int = within(250, "[1, inf)")
     checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
 
@@ -267,20 +358,60 @@ def check(config: Config) -> Config:
     regjax.errors.InputError: penalty.strength is -1.0, expected a number in [0, inf)
     """
     config = _checked(config, "")
-    penalty, stopping = config.penalty, config.stopping
+    for conflict in (_penalty_conflict, _stopping_conflict, _optimizer_conflict, _loss_conflict):
+        if message := conflict(config):
+            raise InputError(message)
+    return config
+
+
+def _penalty_conflict(config: Config) -> str | None:
+    penalty = config.penalty
     if penalty.name == "none" and penalty.strength > 0:
-        raise InputError(
+        return (
             f"penalty.strength is {penalty.strength} but penalty.name is 'none', so it would do "
-            "nothing; set penalty.name to l1, l2 or elastic"
+            "nothing; set penalty.name, e.g. to l1, l2 or elastic"
         )
+    if penalty.mode == "proximal" and penalty.name not in ("none", *PROXIMAL_NAMES):
+        return (
+            f"penalty.mode is 'proximal' but '{penalty.name}' has no proximal operator; set "
+            f"penalty.mode to loss, or penalty.name to one of {', '.join(PROXIMAL_NAMES)}"
+        )
+    return None
+
+
+def _stopping_conflict(config: Config) -> str | None:
+    stopping = config.stopping
     if stopping.mode != ("max" if stopping.monitor.endswith("accuracy") else "min"):
-        raise InputError(
+        return (
             f"stopping.mode is '{stopping.mode}' for stopping.monitor '{stopping.monitor}'; "
             "an accuracy is maximized (max), a loss minimized (min)"
         )
-    if config.optimizer.nesterov and config.optimizer.momentum == 0:
-        raise InputError("optimizer.nesterov needs optimizer.momentum above 0; set it, e.g. to 0.9")
-    return config
+    if stopping.name in ("gl", "pq") and stopping.mode == "max":
+        return (
+            f"stopping.name is '{stopping.name}', which watches a loss, but stopping.monitor is "
+            f"'{stopping.monitor}'; set it to valid_loss and stopping.mode to min"
+        )
+    return None
+
+
+def _optimizer_conflict(config: Config) -> str | None:
+    optimizer = config.optimizer
+    if optimizer.nesterov and optimizer.momentum == 0:
+        return "optimizer.nesterov needs optimizer.momentum above 0; set it, e.g. to 0.9"
+    if optimizer.name == "adamw" and optimizer.decay == "coupled":
+        return (
+            "optimizer.decay is 'coupled', but what makes optimizer.name 'adamw' is decoupled "
+            "decay; set optimizer.name to adam"
+        )
+    return None
+
+
+def _loss_conflict(config: Config) -> str | None:
+    loss = config.loss
+    if loss.name != "cross_entropy" and (loss.label_smoothing or config.model.softmax_before_loss):
+        name = "loss.label_smoothing" if loss.label_smoothing else "model.softmax_before_loss"
+        return f"{name} is set but loss.name is '{loss.name}'; set loss.name to cross_entropy"
+    return None
 
 
 def _checked(section: Any, prefix: str) -> Any:
@@ -307,12 +438,15 @@ def _checked_tuple(value: Any, hint: Any, metadata: Any, name: str) -> tuple[Any
     return tuple(_checked_value(v, kind, metadata, f"{name}[{i}]") for i, v in enumerate(value))
 
 
-def _checked_value(value: Any, kind: type, metadata: Any, name: str) -> Any:
+def _checked_value(value: Any, hint: Any, metadata: Any, name: str) -> Any:
+    kind = plain_type(hint)
+    if value is None and kind is not hint:
+        return None
     accepted = {float: numbers.Real, int: numbers.Integral}.get(kind, kind)
     if not isinstance(value, accepted) or (kind in (int, float) and isinstance(value, bool)):
         article = "an int" if kind is int else f"a {kind.__name__}"
         raise InputError(f"{name} is {value!r} ({type(value).__name__}), expected {article}")
-    value = kind(value)
+    value = kind(value)  # pyright: ignore[reportArgumentType] - None ended above
     if kind is float and math.isfinite(value) and abs(value) > FLOAT32_MAX:
         raise InputError(f"{name} is {value}, expected a number that float32 can hold")
     choices, interval = metadata.get("choices"), metadata.get("interval")
@@ -322,6 +456,16 @@ def _checked_value(value: Any, kind: type, metadata: Any, name: str) -> Any:
     if interval and not _inside(value, interval):
         raise InputError(f"{name} is {value}, expected a number in {interval}")
     return value
+
+
+def plain_type(hint: Any) -> Any:
+    """The type of a field's values, None aside.
+
+    >>> plain_type(Number)
+    <class 'float'>
+    """
+    options = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else [hint]
+    return next(t for t in options if t is not type(None))
 
 
 def _inside(value: float, interval: str) -> bool:
@@ -342,6 +486,20 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value, f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}", value
+
+
+def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yields (dotted field name, type hint, metadata) for every field.
+
+    >>> next(name for name, _, metadata in fields() if metadata.get("traced"))
+    'augment.degrees'
+    """
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            yield from fields(hints[f.name], f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", hints[f.name], f.metadata
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -47,7 +47,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
                 f"{parts.config.data.name} is not the data that '{path}' was trained on"
             )
         run = checkpoints.restore(epoch, parts.shapes())
-    logits = jax.jit(step.make_predict(parts.config, parts.model))(run.train, arrays)
+    logits = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
     labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)
     columns: Any = precision_recall_fscore_support(
         labels,
@@ -61,7 +61,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
         "epoch": epoch,
         "examples": len(labels),
         "accuracy": float((labels == predicted).mean()),
-        "loss": float(example_losses(parts.config, logits, arrays.labels, 0.0).mean()),
+        "loss": float(example_losses(parts.config, logits, arrays.labels).mean()),
         "classes": {
             name: dict(zip(names, (x.item() for x in row), strict=True))
             for name, row in zip(parts.data.classes, zip(*columns, strict=True), strict=True)

@@ -13,6 +13,8 @@ import numpy as np
 INIT = "init"
 SHUFFLE = "shuffle"
 DROPOUT = "dropout"
+AUGMENT = "augment"
+NOISE = "noise"
 SPLIT = "split"
 
 

@@ -1,24 +1,18 @@
 """What training minimizes: data loss + λ · penalty, the two reported apart."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 
-from regjax import losses, metrics, penalties, trees
-from regjax.config import Config
-from regjax.strengths import Strengths
+from regjax import keys, losses, metrics, penalties, trees
+from regjax.batch import Batch
+from regjax.config import Config, PenaltyConfig
+from regjax.network import Network
+from regjax.strengths import EXAMPLES, Strengths
 
 PyTree = Any
-
-
-class Batch(NamedTuple):
-    """Inputs `(N, ...)` as the network sees them, labels `(N,)`, and which rows count."""
-
-    images: jax.Array
-    labels: jax.Array
-    mask: jax.Array
 
 
 class Parts(NamedTuple):
@@ -30,44 +24,88 @@ class Parts(NamedTuple):
     statistics: PyTree
 
 
-def example_losses(config: Config, logits: jax.Array, labels: jax.Array, smoothing: Any) -> Any:
-    """Cross-entropy of each example, of the softmax's output if the config is so faithful.
+def example_losses(
+    config: Config, logits: jax.Array, labels: jax.Array, strengths: Strengths | None = None
+) -> jax.Array:
+    """The config's loss of each example.
+
+    Args:
+      config: which loss, and whether it is given the softmax's output.
+      logits: `(N, K)`.
+      labels: `(N,)` integers, or `(N, K)` probabilities.
+      strengths: None: in evaluation, without label smoothing.
 
     >>> import jax.numpy as jnp
-    >>> example_losses(Config(), jnp.zeros((1, 2)), jnp.array([0]), 0.0).round(4)
+    >>> example_losses(Config(), jnp.zeros((1, 2)), jnp.array([0])).round(4)
     Array([0.6931], dtype=float32)
     """
+    if config.loss.name == "focal":
+        gamma = config.loss.gamma if strengths is None else strengths["loss.gamma"]
+        return losses.focal(logits, labels, gamma)
+    if config.loss.name == "mean_squared":
+        soft = labels.ndim == logits.ndim
+        return losses.mean_squared(
+            logits, labels if soft else jax.nn.one_hot(labels, logits.shape[-1])
+        )
     if config.model.softmax_before_loss:
         logits = jax.nn.softmax(logits)
-    return losses.cross_entropy(logits, labels, smoothing)
+    smoothing = 0.0 if strengths is None else strengths["loss.label_smoothing"]
+    return losses.cross_entropy(logits, labels, smoothing, config.loss.smoothing)
+
+
+def parameter_penalty(config: PenaltyConfig, strengths: Strengths) -> penalties.Penalty:
+    """Returns Ω of the parameters that it is given, with the config's options.
+
+    >>> parameter_penalty(PenaltyConfig("l1"), {})([jax.numpy.array([3.0, -4.0])])
+    Array(7., dtype=float32)
+    """
+    options: dict[str, Any] = {
+        "elastic": {"l1_ratio": strengths.get("penalty.l1_ratio")},
+        "group_lasso": {"groups": config.groups},
+        "max_norm": {"radius": strengths.get("penalty.radius")},
+    }
+    return partial(penalties.PENALTIES[config.name], **options.get(config.name, {}))
 
 
 def make_objective(
-    config: Config, model: nn.Module
+    config: Config, network: Network
 ) -> Callable[[PyTree, Strengths, PyTree, Batch, jax.Array], tuple[jax.Array, Parts]]:
     """Returns `objective(params, strengths, statistics, batch, key) -> (value, parts)`.
 
-    value = mean over the batch of the losses + λ·Ω(the parameters that the config's mask covers);
-    the strength that it multiplies is `strengths.penalty`, and `parts.penalty` is λ·Ω.
+    value = mean over the batch of the losses + λ·Ω, Ω of the parameters that the config's mask
+    covers, or the mean over the batch of what the network computes (`jacobian`, `entropy`);
+    `parts.penalty` is λ·Ω, also where a proximal step has its place.
     """
-    omega = penalties.PENALTIES[config.penalty.name]
 
     def objective(
         params: PyTree, strengths: Strengths, statistics: PyTree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts]:
-        logits, updated = model.apply(
-            {"params": params, **statistics},
-            batch.images,
+        forward = partial(
+            network.apply,
+            params,
+            statistics,
             train=True,
             mask=batch.mask,
-            dropout_rate=strengths.dropout_rate,
-            rngs={"dropout": key},
-            mutable=list(statistics),
+            dropout_rate=strengths.get("model.dropout_rate"),
+            key=key,
         )
-        each = example_losses(config, logits, batch.labels, strengths.label_smoothing)
+        logits, updated = forward(batch.images)
+        targets = batch.labels if batch.targets is None else batch.targets
+        each = example_losses(config, logits, targets, strengths)
         loss = metrics.Mean.of(each, batch.mask).compute()
-        penalty = strengths.penalty * omega(trees.select(params, config.penalty.mask))
+        if config.penalty.name == "jacobian":
+            directions = keys.stream(key, "jacobian")
+            omega = penalties.jacobian(lambda x: forward(x)[0], batch.images, directions)
+            omega = metrics.Mean.of(omega, batch.mask).compute()
+        elif config.penalty.name == "entropy":
+            omega = metrics.Mean.of(penalties.entropy(logits), batch.mask).compute()
+        else:
+            covered = trees.select(params, config.penalty.mask)
+            scale = penalties.scale_factor(config.penalty.scale, covered, strengths[EXAMPLES])
+            omega = scale * parameter_penalty(config.penalty, strengths)(covered)
+        penalty = strengths["penalty.strength"] * omega
         accuracy = metrics.accuracy(logits, batch.labels, batch.mask).compute()
-        return loss + penalty, Parts(loss, penalty, accuracy, updated)
+        parts = Parts(loss, penalty, accuracy, updated)
+        return loss if config.penalty.mode == "proximal" else loss + penalty, parts
 
     return objective

@@ -4,9 +4,16 @@ import jax
 from rich.table import Table
 
 from regjax import config as config_lib
-from regjax import trees
+from regjax import optimizer, trees
 from regjax.models import initializer_name
 from regjax.train import Assembled
+
+# What a config's masks are about.
+MASKS = {
+    "penalty.mask": "penalized",
+    "optimizer.decay_mask": "decayed",
+    "constraint.mask": "constrained",
+}
 
 
 def fields(config: config_lib.Config) -> Table:
@@ -18,30 +25,22 @@ def fields(config: config_lib.Config) -> Table:
 
 
 def parameters(parts: Assembled) -> Table:
-    """Every parameter: path, shape, count, initializer, whether penalized, whether decayed."""
-    config, params = parts.config, parts.shapes().train.params
-    penalized = trees.mask(params, config.penalty.mask)
-    decayed = trees.mask(params, config.optimizer.decay_mask)
-    has_penalty, has_decay = config.penalty.name != "none", config.optimizer.weight_decay > 0
+    """Every parameter: path, shape, count, initializer, and what the config does to it."""
+    params = parts.shapes().train.params
+    rules = optimizer.rules(parts.config)
+    covered = [trees.names(params, rules[field]) if field in rules else [] for field in MASKS]
     made = Table("parameter", "shape", title="parameters", show_footer=True)
-    made.columns[0].footer = "total"
+    made.columns[0].footer, made.columns[0].overflow = "total", "fold"
     made.add_column("count", justify="right", footer=f"{trees.count(params):,}")
-    for name in ("initializer", "penalized", "decayed"):
+    for name in ("initializer", *MASKS.values()):
         made.add_column(name)
-    rows = zip(
-        jax.tree_util.tree_leaves_with_path(params),
-        jax.tree.leaves(penalized),
-        jax.tree.leaves(decayed),
-        strict=True,
-    )
-    for (path, leaf), penalize, decay in rows:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = trees.path_name(path)
         made.add_row(
             name,
             " × ".join(map(str, leaf.shape)),
             f"{leaf.size:,}",
-            initializer_name(name, config.model),
-            "yes" if has_penalty and penalize else "no",
-            "yes" if has_decay and decay else "no",
+            initializer_name(name, parts.config.model),
+            *("yes" if name in names else "no" for names in covered),
         )
     return made

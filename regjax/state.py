@@ -2,15 +2,16 @@
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from regjax import keys
-from regjax.config import Config
+from regjax import keys, stopping
+from regjax.averaging import Weights
+from regjax.config import Config, StoppingConfig
+from regjax.network import Network
 from regjax.optimizer import make_optimizer
-from regjax.stopping import EarlyStopping, StoppingCriterion
+from regjax.stopping import StoppingCriterion
 from regjax.strengths import Strengths
 
 PyTree = Any
@@ -24,12 +25,18 @@ class TrainState(struct.PyTreeNode):
       params: parameters.
       statistics: the network's other collections, such as `{"batch_stats": ...}`; may be empty.
       opt_state: the optimizer's state.
+      averaged: what is evaluated in place of parameters and statistics; None: these themselves.
     """
 
     step: jax.Array
     params: PyTree
     statistics: PyTree
     opt_state: PyTree
+    averaged: Weights | None = None
+
+    def evaluated(self) -> Weights:
+        """What the network is evaluated with."""
+        return self.averaged or Weights(self.params, self.statistics)
 
 
 class RunState(struct.PyTreeNode):
@@ -48,25 +55,43 @@ class RunState(struct.PyTreeNode):
     stopping: StoppingCriterion
 
 
-def init(config: Config, model: nn.Module, strengths: Strengths, inputs: jax.Array) -> RunState:
+def init(config: Config, network: Network, strengths: Strengths, inputs: jax.Array) -> RunState:
     """Returns the state before the first epoch.
 
     Args:
       config: the run.
-      model: its network.
+      network: its network.
       strengths: its numbers.
-      inputs: `(N, ...)`, any example batch; only its shape matters.
+      inputs: `(N, ...)`, a batch as the network sees it; only its shape matters, but for LSUV.
     """
     key = jax.random.key(config.seed)
-    variables = dict(model.init(keys.stream(key, keys.INIT), inputs, train=False))
-    params = variables.pop("params")
-    stopping = EarlyStopping.create(
-        config.stopping.patience,
-        config.stopping.mode == "max",
-        config.stopping.min_delta,
-        config.stopping.start_epoch,
-        config.stopping.stop_on_nan,
-    )
-    tx = make_optimizer(config.optimizer, strengths, strengths.learning_rate)
+    params, statistics = network.init(keys.stream(key, keys.INIT), inputs)
+    rate = strengths["optimizer.learning_rate"]
+    tx = make_optimizer(config, strengths, rate, keys.stream(key, keys.NOISE))
     zero = jnp.zeros((), jnp.int32)
-    return RunState(zero, key, TrainState(zero, params, variables, tx.init(params)), stopping)
+    averaged = None
+    if config.optimizer.average != "none":  # a copy: the run's buffers are donated
+        averaged = jax.tree.map(jnp.copy, Weights(params, statistics))
+    train = TrainState(zero, params, statistics, tx.init(params), averaged)
+    return RunState(zero, key, train, make_stopping(config.stopping, strengths))
+
+
+def make_stopping(config: StoppingConfig, strengths: Strengths) -> StoppingCriterion:
+    """Returns the criterion of a config before the first epoch.
+
+    >>> type(make_stopping(StoppingConfig("never"), {})).__name__
+    'Never'
+    """
+    s = {name.removeprefix("stopping."): value for name, value in strengths.items()}
+    maximize, on_nan = config.mode == "max", config.stop_on_nan
+    if config.name == "gl":
+        return stopping.GL.create(s["alpha"], on_nan)
+    if config.name == "pq":
+        return stopping.PQ.create(s["alpha"], s["strip"], on_nan)
+    if config.name == "up":
+        return stopping.UP.create(s["strips"], s["strip"], maximize, on_nan)
+    if config.name == "never":
+        return stopping.Never.create(maximize, on_nan)
+    return stopping.EarlyStopping.create(
+        s["patience"], maximize, s["min_delta"], s["start_epoch"], on_nan
+    )

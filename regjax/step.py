@@ -7,16 +7,18 @@ short batch is padded and masked, so no example is dropped and none is counted t
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import lax
 
 from regjax import keys, metrics
+from regjax.augmentation import augmented
+from regjax.averaging import averaged
+from regjax.batch import Arrays, Batch, batches
 from regjax.config import Config
-from regjax.objective import Batch, example_losses, make_objective
+from regjax.network import Network
+from regjax.objective import example_losses, make_objective
 from regjax.optimizer import learning_rate, make_optimizer
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
@@ -25,46 +27,35 @@ PyTree = Any
 Metrics = dict[str, jax.Array]
 
 
-class Arrays(struct.PyTreeNode):
-    """One split on the device: `(N, ...)` inputs as stored, `(N,)` labels, and their scaling.
-
-    The network sees (images − shift) · scale.
-    """
-
-    images: jax.Array
-    labels: jax.Array
-    shift: jax.Array
-    scale: jax.Array
-
-    def take(self, indices: jax.Array, mask: jax.Array) -> Batch:
-        """Returns the batch of the given rows."""
-        images = (self.images[indices].astype(jnp.float32) - self.shift) * self.scale
-        return Batch(images, self.labels[indices], mask)
-
-
 def make_train_step(
-    config: Config, model: nn.Module
+    config: Config, network: Network
 ) -> Callable[[Strengths, TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
     """Returns `train_step(strengths, state, batch, key) -> (state, metrics)`, pure.
 
     The metrics are `loss` (without penalty), `penalty` (λ·Ω), `accuracy`, `gradient_norm` (of the
     whole objective, before clipping), `learning_rate` and `count` (the examples in the batch).
     """
-    objective = make_objective(config, model)
+    objective = make_objective(config, network)
 
     def train_step(
         strengths: Strengths, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (_, parts), grads = gradient(state.params, strengths, state.statistics, batch, key)
-        rate = learning_rate(config.optimizer, strengths, state.step)
-        tx = make_optimizer(config.optimizer, strengths, rate)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        def gradient(params: PyTree) -> tuple[PyTree, Any]:
+            differentiate = jax.grad(objective, has_aux=True)
+            return differentiate(params, strengths, state.statistics, batch, key)
+
+        grads, parts = gradient(state.params)
+        rate = learning_rate(config, strengths, state.step)
+        tx = make_optimizer(config, strengths, rate, key)
+        updates, opt_state = tx.update(
+            grads, state.opt_state, state.params, gradient=lambda params: gradient(params)[0]
+        )
         new = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             statistics=parts.statistics,
             opt_state=opt_state,
+            averaged=state.averaged,
         )
         return new, {
             "loss": parts.loss,
@@ -79,27 +70,34 @@ def make_train_step(
 
 
 def make_train_epoch(
-    config: Config, model: nn.Module
+    config: Config, network: Network
 ) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
     """Returns `train_epoch(strengths, run, train) -> (state, metrics)`: every example once.
 
     `loss` and `accuracy` are means over the examples as they were met, `penalty` and
     `gradient_norm` means over the steps, `learning_rate` that of the last step.
     """
-    train_step = make_train_step(config, model)
+    train_step = make_train_step(config, network)
 
     def train_epoch(
         strengths: Strengths, run: RunState, train: Arrays
     ) -> tuple[TrainState, Metrics]:
         examples = len(train.labels)
         shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
-        indices, masks = _batches(jax.random.permutation(shuffle, examples), config.batch_size)
+        indices, masks = batches(jax.random.permutation(shuffle, examples), config.batch_size)
+        fill = train.scaled(strengths["augment.fill"])
 
         def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
+            changing = keys.stream(run.key, keys.AUGMENT, state.step)
+            batch = train.take(*rows)
+            batch = augmented(config.augment, strengths, batch, changing, fill, network.classes)
             key = keys.stream(run.key, keys.DROPOUT, state.step)
-            return train_step(strengths, state, train.take(*rows), key)
+            return train_step(strengths, state, batch, key)
 
         state, steps = lax.scan(body, run.train, (indices, masks))
+        if config.optimizer.average != "none":
+            evaluated = averaged(config, network, state.opt_state, state.statistics, train)
+            state = state.replace(averaged=evaluated)
         return state, {
             "train_loss": (steps["loss"] * steps["count"]).sum() / examples,
             "train_accuracy": (steps["accuracy"] * steps["count"]).sum() / examples,
@@ -111,45 +109,34 @@ def make_train_epoch(
     return train_epoch
 
 
-def _batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Cuts an order of examples into rows of `batch_size`, and masks the padding of the last."""
-    batch_size = min(batch_size, len(order))
-    rows = steps_per_epoch(len(order), batch_size)
-    padded = jnp.pad(order, (0, rows * batch_size - len(order)))
-    mask = jnp.arange(rows * batch_size) < len(order)
-    shape = (rows, batch_size)
-    return padded.reshape(shape), mask.reshape(shape).astype(jnp.float32)
-
-
-def make_predict(config: Config, model: nn.Module) -> Callable[[TrainState, Arrays], jax.Array]:
+def make_predict(config: Config, network: Network) -> Callable[[TrainState, Arrays], jax.Array]:
     """Returns `predict(state, arrays) -> logits`, `(N, K)`, in inference form."""
 
     def predict(state: TrainState, arrays: Arrays) -> jax.Array:
         examples = len(arrays.labels)
         # As many batches as the config's size asks for, made even: almost nothing is padded.
-        batches = steps_per_epoch(examples, config.eval_batch_size)
-        indices, masks = _batches(jnp.arange(examples), steps_per_epoch(examples, batches))
-        variables = {"params": state.params, **state.statistics}
+        count = steps_per_epoch(examples, config.eval_batch_size)
+        indices, masks = batches(jnp.arange(examples), steps_per_epoch(examples, count))
 
         def logits(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return model.apply(variables, arrays.take(*rows).images, train=False)  # pyright: ignore
+            return network.apply(*state.evaluated(), arrays.take(*rows).images)[0]
 
-        return lax.map(logits, (indices, masks)).reshape(-1, model.classes)[:examples]  # pyright: ignore
+        return lax.map(logits, (indices, masks)).reshape(-1, network.classes)[:examples]
 
     return predict
 
 
-def make_evaluate(config: Config, model: nn.Module) -> Callable[[TrainState, Arrays], Metrics]:
+def make_evaluate(config: Config, network: Network) -> Callable[[TrainState, Arrays], Metrics]:
     """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}`, exact means over all examples.
 
     The loss is the data loss alone: no label smoothing, no penalty.
     """
-    predict = make_predict(config, model)
+    predict = make_predict(config, network)
 
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
         logits = predict(state, arrays)
         return {
-            "loss": example_losses(config, logits, arrays.labels, 0.0).mean(),
+            "loss": example_losses(config, logits, arrays.labels).mean(),
             "accuracy": metrics.accuracy(logits, arrays.labels).compute(),
         }
 
@@ -157,7 +144,7 @@ def make_evaluate(config: Config, model: nn.Module) -> Callable[[TrainState, Arr
 
 
 def make_run_epoch(
-    config: Config, model: nn.Module
+    config: Config, network: Network
 ) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
     """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`.
 
@@ -165,7 +152,7 @@ def make_run_epoch(
     step of a run that `jit` compiles and that `vmap` turns into lanes. The metrics say in
     `improved` whether this epoch is the best so far.
     """
-    train_epoch, evaluate = make_train_epoch(config, model), make_evaluate(config, model)
+    train_epoch, evaluate = make_train_epoch(config, network), make_evaluate(config, network)
 
     def run_epoch(
         strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None

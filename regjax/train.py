@@ -6,21 +6,21 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from rich.console import Console
 
 import regjax
+from regjax import augmentation, models, optimizer, state, step, strengths, trees
 from regjax import data as data_lib
-from regjax import models, state, step, strengths, trees
+from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check
 from regjax.data import Data
 from regjax.errors import InputError
+from regjax.network import Network
 from regjax.progress import EpochBar, say
 from regjax.state import RunState
-from regjax.step import Arrays
 from regjax.strengths import Strengths
 from regjax.workdir import Workdir
 
@@ -30,7 +30,7 @@ class Assembled(NamedTuple):
 
     config: Config
     data: Data
-    model: nn.Module
+    network: Network
     strengths: Strengths
 
     def initial(self) -> RunState:
@@ -50,10 +50,14 @@ class Assembled(NamedTuple):
         return Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
 
     def _init(self, inputs: jax.Array) -> RunState:
-        return state.init(self.config, self.model, self.strengths, inputs)
+        return state.init(self.config, self.network, self.strengths, inputs)
 
     def _example(self) -> jax.Array:
-        return jnp.zeros((1, *self.data.input_shape), jnp.float32)
+        """What the network starts with: a batch of the training set, which LSUV looks at."""
+        arrays = self.arrays("train")
+        assert arrays is not None
+        rows = jnp.arange(min(len(arrays.labels), self.config.eval_batch_size))
+        return arrays.take(rows, jnp.ones(len(rows))).images
 
 
 def assemble(config: Config) -> Assembled:
@@ -65,20 +69,63 @@ def assemble(config: Config) -> Assembled:
     config = check(config)
     pool = data_lib.load(config.data.name, config.data.data_dir, config.data.manual_dir)
     data = data_lib.draw(pool, config.data, config.seed)
-    model = models.build(config.model, data.input_shape, len(data.classes))
-    examples = len(data.splits["train"].labels)
+    classes, examples = len(data.classes), len(data.splits["train"].labels)
+    module = models.build(config.model, data.input_shape, classes)
+    parts = Assembled(
+        config,
+        data,
+        Network(config.model, module, classes),
+        strengths.from_config(config, examples),
+    )
+    for conflict in (_data_conflict, _batch_conflict, _mask_conflict):
+        if message := conflict(parts):
+            raise InputError(message)
+    return parts
+
+
+def _data_conflict(parts: Assembled) -> str | None:
+    config, data = parts.config, parts.data
     if config.stopping.monitor.startswith("valid") and not len(data.splits["valid"].labels):
-        raise InputError(
+        return (
             f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
             "data.valid a size, or monitor train_loss"
         )
-    last = examples % config.batch_size or min(config.batch_size, examples)
-    if config.model.norm == "batch" and last == 1:
-        raise InputError(
-            f"batch_size is {config.batch_size} and data.train {examples}, so the last batch has "
-            "one example, which has no batch statistics; change either by one, or model.norm"
+    if augmentation.changes_images(config.augment) and len(data.input_shape) != 3:
+        return (
+            f"augment is for images, but the examples of {config.data.name} have the shape "
+            f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"
         )
-    return Assembled(config, data, model, strengths.from_config(config, examples))
+    return None
+
+
+def _batch_conflict(parts: Assembled) -> str | None:
+    config, examples = parts.config, len(parts.data.splits["train"].labels)
+    norm, groups = config.model.norm, config.model.norm_groups
+    size = min(config.batch_size, examples)
+    last = examples % size or size
+    if norm == "ghost_batch" and size % groups:
+        return (
+            f"model.norm_groups is {groups}, which does not divide the batch of {size}; change "
+            "model.norm_groups or batch_size"
+        )
+    part = size // groups if norm == "ghost_batch" else size
+    if norm in models.BATCH_NORMS and (part == 1 or last % part == 1):
+        return (
+            f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
+            "a group of it, has one example, which has no batch statistics; change either by one, "
+            "or model.norm"
+        )
+    return None
+
+
+def _mask_conflict(parts: Assembled) -> str | None:
+    params = parts.shapes().train.params
+    for name, rule in optimizer.rules(parts.config).items():
+        if not trees.names(params, rule):
+            return f"{name} is '{rule}', which matches no parameter; they are " + ", ".join(
+                trees.names(params)
+            )
+    return None
 
 
 def train(config: Config, path: str | Path, console: Console | None = None) -> dict[str, Any]:
@@ -129,7 +176,7 @@ def _train(
     train_set, valid_set = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()
-    run_epoch = jax.jit(step.make_run_epoch(config, parts.model), donate_argnums=1)
+    run_epoch = jax.jit(step.make_run_epoch(config, parts.network), donate_argnums=1)
     compiled = run_epoch.lower(parts.strengths, run, train_set, valid_set).compile()
     compile_seconds = time.perf_counter() - compiling
 
@@ -172,7 +219,7 @@ def _result(
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
     best_run = checkpoints.restore(best, run)
-    evaluate = jax.jit(step.make_evaluate(parts.config, parts.model))
+    evaluate = jax.jit(step.make_evaluate(parts.config, parts.network))
     scores: dict[str, Any] = {}
     for split in ("test", "select", "valid"):
         arrays = parts.arrays(split)

@@ -29,6 +29,15 @@ def is_kernel(name: str) -> bool:
     return name.rsplit("/", 1)[-1] == "kernel"
 
 
+def is_hidden_kernel(name: str) -> bool:
+    """Whether a path names a kernel before the last layer, which our networks call `head`.
+
+    >>> is_hidden_kernel("dense_0/kernel"), is_hidden_kernel("head/kernel")
+    (True, False)
+    """
+    return is_kernel(name) and name.split("/")[0] != "head"
+
+
 def is_any(name: str) -> bool:
     """Whether a path names a parameter at all: always.
 
@@ -40,7 +49,11 @@ def is_any(name: str) -> bool:
 
 
 # What a penalty or a decay covers, by the name used in configs.
-MASKS: dict[str, Callable[[str], bool]] = {"all": is_any, "kernels": is_kernel}
+MASKS: dict[str, Callable[[str], bool]] = {
+    "all": is_any,
+    "kernels": is_kernel,
+    "hidden_kernels": is_hidden_kernel,
+}
 
 
 def matcher(rule: Rule) -> Callable[[str], bool]:

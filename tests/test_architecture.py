@@ -31,7 +31,16 @@ FLOORS = {
         "transforms",
     },
     2: {"config", "data", "models", "strengths"},
-    3: {"objective", "optimizer", "state", "step"},
+    3: {
+        "augmentation",
+        "averaging",
+        "batch",
+        "network",
+        "objective",
+        "optimizer",
+        "state",
+        "step",
+    },
     4: {"checkpoint", "workdir", "progress", "train", "evaluate", "show", "cli", "__main__"},
 }
 # On the floor of mathematics no module needs its neighbours, but for these.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import config as config_lib
-from regjax.config import Config, LossConfig, OptimizerConfig, PenaltyConfig
+from regjax.config import Config, LossConfig, OptimizerConfig, PenaltyConfig, StoppingConfig
 from regjax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -41,10 +41,22 @@ def test_unknown_field_is_refused_with_the_closest() -> None:
         ({"penalty": PenaltyConfig("l3", 0.0)}, "penalty.name is 'l3', expected one of none, l1"),
         ({"penalty": PenaltyConfig("none", 0.1)}, "so it would do nothing"),
         ({"penalty": "l1"}, "penalty is a str, expected a PenaltyConfig"),
-        ({"loss": LossConfig(1.5)}, "loss.label_smoothing is 1.5, expected a number in [0, 1]"),
+        (
+            {"loss": LossConfig(label_smoothing=1.5)},
+            "loss.label_smoothing is 1.5, expected a number in [0, 1]",
+        ),
         ({"optimizer": OptimizerConfig(learning_rate="a")}, "optimizer.learning_rate is 'a' (str)"),
         ({"optimizer": OptimizerConfig(name="adm")}, "(did you mean 'adam'?)"),
         ({"optimizer": OptimizerConfig(nesterov=True)}, "needs optimizer.momentum above 0"),
+        ({"optimizer": OptimizerConfig("adamw", decay="coupled")}, "set optimizer.name to adam"),
+        ({"optimizer": OptimizerConfig(b1="x")}, "optimizer.b1 is 'x' (str), expected a float"),
+        ({"optimizer": OptimizerConfig(epsilon=0.0)}, "optimizer.epsilon is 0.0, expected"),
+        ({"penalty": PenaltyConfig("entropy", 0.1, mode="proximal")}, "no proximal operator"),
+        ({"stopping": StoppingConfig("gl")}, "set it to valid_loss"),
+        (
+            {"loss": LossConfig("focal", label_smoothing=0.1)},
+            "loss.label_smoothing is set but loss.name is 'focal'",
+        ),
     ],
 )
 def test_bad_values_are_named(change: dict, message: str) -> None:
@@ -55,7 +67,7 @@ def test_bad_values_are_named(change: dict, message: str) -> None:
 
 
 def test_numpy_numbers_and_lists_become_plain() -> None:
-    config = Config(seed=np.int64(3), loss=LossConfig(np.float32(0.5)))
+    config = Config(seed=np.int64(3), loss=LossConfig(label_smoothing=np.float32(0.5)))
     config.model.widths = [np.int32(8)]
     checked = config_lib.check(config)
     assert (type(checked.seed), type(checked.loss.label_smoothing)) == (int, float)

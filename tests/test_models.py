@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regjax import models, trees
+from regjax import dropout, models, trees
 from regjax.config import Config, ModelConfig, check
 from regjax.errors import InputError
 from regjax.initializers import SCHEMES
@@ -391,9 +391,14 @@ def test_initializer_names_are_what_the_parameters_do(name: str, norm: str) -> N
         ]
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "cnn"])
-def test_dropout_rates_are_one_program_and_0_is_none(name: str) -> None:
-    _, model, x = small(name, "layer")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name, kinds in models.PLACES.items() for kind in kinds],
+)
+def test_dropout_rates_are_one_program_and_0_is_none(name: str, kind: str) -> None:
+    member = {"rnn": "rnn gru"}.get(name, name)
+    more = {"residual": True, "widths": (6, 6)} if name == "mlp" else {}
+    _, model, x = small(member, "layer", dropout=kind, dropout_block=2, **more)
     variables, traces = start(model, x), []
 
     @jax.jit
@@ -432,7 +437,11 @@ def test_recurrent_dropout_has_one_mask_for_all_steps() -> None:
         kernel=lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype)
     )
     layer = models.Recurrent(
-        200, models.elman(lambda x: x), identity, identity._replace(bias=SCHEMES["zeros"].bias)
+        200,
+        models.elman(lambda x: x),
+        identity,
+        identity._replace(bias=SCHEMES["zeros"].bias),
+        dropout=models.Dropouts(states=dropout.dropout),
     )
     x = jnp.ones((1, 4, 200))
     variables = layer.init(jax.random.key(0), x)
@@ -494,7 +503,15 @@ def test_pixels_are_read_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "shape", "message"),
     [
-        ({"name": "cnn", "dropout_rate": 0.5}, (28, 28, 1), "'cnn' has no dropout"),
+        (
+            {"name": "mlp", "dropout_rate": 0.5, "dropout": "spatial"},
+            (28, 28, 1),
+            "'mlp' has no place; set it to one of dropout, alpha, depth, connect",
+        ),
+        ({"name": "mlp", "dropout_rate": 0.5, "dropout": "depth"}, (9,), "set model.residual"),
+        ({"name": "mlp", "norm": "group", "widths": (8, 6)}, (9,), "does not divide 6"),
+        ({"name": "mlp", "norm": "instance"}, (9,), "'mlp' has no use for"),
+        ({"name": "vit", "norm": "group"}, (8, 8, 1), "'vit' has no use for"),
         ({"name": "resnet"}, (3, 8, 1), "images of at least 4 × 4, but .* are 3 × 8 × 1"),
         ({"name": "resnet"}, (64,), "needs images"),
         ({"name": "resnet", "depth": 9}, (8, 8, 1), r"6·n \+ 2, such as 8 or 14"),

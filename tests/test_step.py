@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from regjax import models, state, step, strengths, trees
+from regjax.batch import Arrays, batches
 from regjax.config import (
     Config,
     LossConfig,
@@ -18,7 +19,7 @@ from regjax.config import (
     StoppingConfig,
 )
 from regjax.errors import InputError
-from regjax.step import Arrays
+from regjax.network import Network
 
 
 def arrays(shape: tuple[int, ...], examples: int, seed: int = 0, classes: int = 10) -> Arrays:
@@ -29,9 +30,9 @@ def arrays(shape: tuple[int, ...], examples: int, seed: int = 0, classes: int = 
 
 
 def assembled(config: Config, shape: tuple[int, ...], examples: int) -> Any:
-    model = models.build(config.model, shape, 10)
+    network = Network(config.model, models.build(config.model, shape, 10), 10)
     numbers = strengths.from_config(config, examples)
-    return model, numbers, state.init(config, model, numbers, jnp.zeros((1, *shape)))
+    return network, numbers, state.init(config, network, numbers, jnp.zeros((1, *shape)))
 
 
 def small(**changes: Any) -> Config:
@@ -63,17 +64,17 @@ def test_training_the_experiment_follows_torch(norm: str) -> None:
         batch_size=16,
         model=ModelConfig(name="cnn", norm=norm),
         penalty=PenaltyConfig("elastic", 1e-4, mask="all"),
-        loss=LossConfig(0.1),
+        loss=LossConfig(label_smoothing=0.1),
         optimizer=OptimizerConfig("sgd", 0.05, momentum=0.9, clip="norm", clip_threshold=1.0),
     )
     data = arrays((28, 28, 1), 40)
-    model, numbers, run = assembled(config, (28, 28, 1), 40)
+    network, numbers, run = assembled(config, (28, 28, 1), 40)
     theirs = TorchCNN(norm)
     theirs.load_flax(run.train.params)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9)
     x = torch.tensor(np.moveaxis((np.asarray(data.images, np.float32) - 127.5) / 127.5, -1, 1))
     y = torch.tensor(np.asarray(data.labels), dtype=torch.int64)
-    train_step = jax.jit(step.make_train_step(config, model))
+    train_step = jax.jit(step.make_train_step(config, network))
     now = run.train
     for start in (0, 16, 32, 0, 16, 32):
         rows = np.arange(start, start + 16)
@@ -90,7 +91,7 @@ def test_training_the_experiment_follows_torch(norm: str) -> None:
         np.testing.assert_allclose(measured["penalty"], penalty.item(), rtol=1e-4)
         np.testing.assert_allclose(measured["gradient_norm"], norm_before.item(), rtol=1e-3)
     theirs.eval()
-    logits = jax.jit(step.make_predict(config, model))(now, data)
+    logits = jax.jit(step.make_predict(config, network))(now, data)
     with torch.no_grad():
         np.testing.assert_allclose(logits, theirs(x).numpy(), atol=2e-3)
 
@@ -99,7 +100,7 @@ def test_an_epoch_shows_every_example_once() -> None:
     """With one parameter per example and SGD, each parameter moves by its own gradient, once."""
     for examples, batch_size in ((40, 16), (7, 7), (5, 100), (9, 1)):
         order = jax.random.permutation(jax.random.key(0), examples)
-        indices, mask = step._batches(order, batch_size)
+        indices, mask = batches(order, batch_size)
         assert indices.shape[0] == strengths.steps_per_epoch(examples, batch_size)
         seen = np.sort(np.asarray(indices)[np.asarray(mask) == 1])
         np.testing.assert_array_equal(seen, np.arange(examples))
@@ -111,9 +112,9 @@ def test_train_loss_is_the_exact_mean_with_a_short_last_batch() -> None:
         model=ModelConfig(widths=(16,)), optimizer=OptimizerConfig("sgd", learning_rate=1e-30)
     )
     data = arrays((5,), 21)
-    model, numbers, run = assembled(config, (5,), 21)
-    now, measured = jax.jit(step.make_train_epoch(config, model))(numbers, run, data)
-    expected = jax.jit(step.make_evaluate(config, model))(now, data)
+    network, numbers, run = assembled(config, (5,), 21)
+    now, measured = jax.jit(step.make_train_epoch(config, network))(numbers, run, data)
+    expected = jax.jit(step.make_evaluate(config, network))(now, data)
     np.testing.assert_allclose(measured["train_loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(measured["train_accuracy"], expected["accuracy"], rtol=1e-5)
 
@@ -121,22 +122,22 @@ def test_train_loss_is_the_exact_mean_with_a_short_last_batch() -> None:
 @pytest.mark.parametrize("eval_batch_size", [1, 7, 20, 21, 1000])
 def test_evaluation_does_not_depend_on_its_batch_size(eval_batch_size: int) -> None:
     config, data = small(eval_batch_size=eval_batch_size), arrays((5,), 21)
-    model, _, run = assembled(config, (5,), 21)
-    logits = step.make_predict(config, model)(run.train, data)
-    variables = {"params": run.train.params, **run.train.statistics}
+    network, _, run = assembled(config, (5,), 21)
+    logits = step.make_predict(config, network)(run.train, data)
     batch = data.take(jnp.arange(21), jnp.ones(21))
-    np.testing.assert_allclose(logits, model.apply(variables, batch.images), atol=1e-5)
+    expected = network.apply(run.train.params, run.train.statistics, batch.images)[0]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_strengths_change_without_a_new_program() -> None:
     config, data = small(penalty=PenaltyConfig("l1", 0.1)), arrays((5,), 21)
-    model, numbers, run = assembled(config, (5,), 21)
+    network, numbers, run = assembled(config, (5,), 21)
     traces = 0
 
     def counted(*args: Any) -> Any:
         nonlocal traces
         traces += 1
-        return step.make_run_epoch(config, model)(*args)
+        return step.make_run_epoch(config, network)(*args)
 
     run_epoch = jax.jit(counted)
     results = []
@@ -149,8 +150,8 @@ def test_strengths_change_without_a_new_program() -> None:
 
 def test_a_vector_of_strengths_is_a_loop() -> None:
     config, data = small(penalty=PenaltyConfig("l2", 0.1)), arrays((5,), 21)
-    model, numbers, run = assembled(config, (5,), 21)
-    run_epoch = step.make_run_epoch(config, model)
+    network, numbers, run = assembled(config, (5,), 21)
+    run_epoch = step.make_run_epoch(config, network)
     lanes = [jax.tree.map(lambda x, f=f: x * f, numbers) for f in (1.0, 0.5)]
     together = jax.jit(jax.vmap(run_epoch, (0, None, None, None)))(
         jax.tree.map(lambda *x: jnp.stack(x), *lanes), run, data, data
@@ -163,8 +164,8 @@ def test_a_vector_of_strengths_is_a_loop() -> None:
 def test_jit_changes_nothing() -> None:
     # Not Adam: it blows up the rounding of gradients that are zero, as a bias's before batch norm.
     config, data = small(optimizer=OptimizerConfig("sgd", 0.1)), arrays((5,), 21)
-    model, numbers, run = assembled(config, (5,), 21)
-    train_step = step.make_train_step(config, model)
+    network, numbers, run = assembled(config, (5,), 21)
+    train_step = step.make_train_step(config, network)
     batch = data.take(jnp.arange(8), jnp.ones(8))
     plain, compiled = (
         f(numbers, run.train, batch, run.key) for f in (train_step, jax.jit(train_step))
@@ -178,10 +179,12 @@ def test_dropout_at_rate_0_is_a_run_without_dropout() -> None:
     results = []
     for rate in (0.0, None):
         config, data = small(), arrays((5,), 21)
-        model, numbers, run = assembled(config, (5,), 21)
-        rate = None if rate is None else jnp.float32(rate)
-        run_epoch = jax.jit(step.make_run_epoch(config, model))
-        results.append(run_epoch(numbers.replace(dropout_rate=rate), run, data, data)[1])
+        network, numbers, run = assembled(config, (5,), 21)
+        del numbers["model.dropout_rate"]
+        if rate is not None:
+            numbers["model.dropout_rate"] = jnp.float32(rate)
+        run_epoch = jax.jit(step.make_run_epoch(config, network))
+        results.append(run_epoch(numbers, run, data, data)[1])
     np.testing.assert_allclose(results[0]["train_loss"], results[1]["train_loss"], rtol=1e-6)
 
 
@@ -192,8 +195,8 @@ def test_a_diverged_epoch_is_never_best_though_its_accuracy_is_a_number() -> Non
         model=ModelConfig(widths=(16,)),
     )
     data = arrays((5,), 21)
-    model, numbers, run = assembled(config, (5,), 21)
-    run, measured = jax.jit(step.make_run_epoch(config, model))(numbers, run, data, data)
+    network, numbers, run = assembled(config, (5,), 21)
+    run, measured = jax.jit(step.make_run_epoch(config, network))(numbers, run, data, data)
     assert not jnp.isfinite(measured["valid_loss"])
     assert int(run.stopping.best_epoch) == 0
     assert bool(run.stopping.stopped)
@@ -202,10 +205,10 @@ def test_a_diverged_epoch_is_never_best_though_its_accuracy_is_a_number() -> Non
 def test_the_faithful_softmax_before_loss_changes_loss_and_not_logits() -> None:
     data, plain = arrays((5,), 21), small()
     faithful = small(model=dataclasses.replace(plain.model, softmax_before_loss=True))
-    model, _, run = assembled(plain, (5,), 21)
-    logits = step.make_predict(plain, model)(run.train, data)
-    assert jnp.array_equal(step.make_predict(faithful, model)(run.train, data), logits)
-    loss = step.make_evaluate(faithful, model)(run.train, data)["loss"]
+    network, _, run = assembled(plain, (5,), 21)
+    logits = step.make_predict(plain, network)(run.train, data)
+    assert jnp.array_equal(step.make_predict(faithful, network)(run.train, data), logits)
+    loss = step.make_evaluate(faithful, network)(run.train, data)["loss"]
     probabilities = np.asarray(jax.nn.softmax(logits))
     assert loss - np.log(np.exp(probabilities).sum(1)).mean() + 1 > 0.9  # log-softmax of a softmax
     assert abs(loss - np.log(10)) < 0.5
@@ -237,15 +240,3 @@ def test_cnn_refuses_what_it_cannot_see(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"set model\.name to mlp"):
         models.build(ModelConfig(name="cnn"), shape, 10)
     assert models.build(ModelConfig(name="cnn"), (16, 16, 3), 10)
-
-
-def test_initializer_names_are_what_the_parameters_do() -> None:
-    """`regjax show`'s column against the parameters themselves."""
-    for name in ("torch_default", "he_normal"):
-        config = ModelConfig(name="cnn", norm="layer", initializer=name)
-        model = models.build(config, (28, 28, 1), 10)
-        params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            told = models.initializer_name(trees.path_name(path), config)
-            assert (told == "zeros") == bool((leaf == 0).all())
-            assert (told == "ones") == bool((leaf == 1).all())

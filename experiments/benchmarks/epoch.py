@@ -35,7 +35,7 @@ def regjax_epoch(config: config_lib.Config) -> Callable[[], None]:
 
     parts = train.assemble(config)
     data = parts.arrays("train"), parts.arrays("valid")
-    run_epoch = jax.jit(step.make_run_epoch(config, parts.model), donate_argnums=1)
+    run_epoch = jax.jit(step.make_run_epoch(config, parts.network), donate_argnums=1)
     state = parts.initial()
 
     def epoch() -> None:

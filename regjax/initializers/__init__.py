@@ -23,7 +23,7 @@ from regjax.initializers.scaled import (
     xavier_uniform,
     zeros,
 )
-from regjax.initializers.schemes import SCHEMES, Scheme, with_zero_bias, zeros_bias
+from regjax.initializers.schemes import SCHEMES, Scheme, scheme, with_zero_bias, zeros_bias
 from regjax.initializers.whole import fixup, is_convolution, is_dense, lsuv, reinitialize
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "ones",
     "orthogonal",
     "reinitialize",
+    "scheme",
     "sparse",
     "torch_default",
     "torch_default_bias",

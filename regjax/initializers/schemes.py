@@ -1,7 +1,11 @@
 """How a whole layer starts: kernel and bias together, by name."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from regjax.initializers import matrices, scaled
 from regjax.initializers.scaled import Initializer
@@ -18,7 +22,6 @@ class Scheme(NamedTuple):
 def zeros_bias(fan_in: int) -> Initializer:
     """Zeros, whatever the kernel's fan_in.
 
-    >>> import jax
     >>> zeros_bias(25)(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
     """
@@ -35,6 +38,18 @@ def with_zero_bias(kernel: Initializer) -> Scheme:
     return Scheme(kernel, zeros_bias, "zeros")
 
 
+def _sparse(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Martens (2010): 90 % zeros in each unit's incoming weights, the others N(0, 1)."""
+    matrix = math.prod(shape[:-1]), shape[-1]
+    return matrices.sparse(0.9, std=1.0)(key, matrix, dtype).reshape(shape)
+
+
+def _delta_orthogonal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Delta-orthogonal, and orthogonal for a kernel without a window."""
+    kind = matrices.orthogonal() if len(shape) == 2 else matrices.delta_orthogonal()
+    return kind(key, shape, dtype)
+
+
 SCHEMES: dict[str, Scheme] = {
     "torch_default": Scheme(scaled.torch_default(), scaled.torch_default_bias, "torch_default"),
     "xavier_uniform": with_zero_bias(scaled.xavier_uniform()),
@@ -44,5 +59,33 @@ SCHEMES: dict[str, Scheme] = {
     "lecun_uniform": with_zero_bias(scaled.lecun_uniform()),
     "lecun_normal": with_zero_bias(scaled.lecun_normal()),
     "orthogonal": with_zero_bias(matrices.orthogonal()),
+    "delta_orthogonal": with_zero_bias(_delta_orthogonal),
+    "identity": with_zero_bias(matrices.identity()),
+    "sparse": with_zero_bias(_sparse),
+    "normal": with_zero_bias(scaled.normal()),
+    "truncated_normal": with_zero_bias(scaled.truncated_normal()),
+    "uniform": with_zero_bias(scaled.uniform(-1.0, 1.0)),
+    "constant": with_zero_bias(scaled.ones),
     "zeros": with_zero_bias(scaled.zeros),
 }
+
+
+def scheme(name: str, scale: float = 1.0, bias: float | None = None) -> Scheme:
+    """The scheme of a name, its kernels multiplied by a number, its biases a constant.
+
+    Args:
+      name: one of `SCHEMES`.
+      scale: the gain of those that look at the fans; the std of `normal` (and of the nonzero
+        weights of `sparse`, a tenth of all), the bound of `uniform`, the value of `constant`.
+      bias: constant of the biases; None: as the scheme has it.
+
+    >>> scheme("constant", 0.5, bias=0.01).kernel(jax.random.key(0), (1, 2))
+    Array([[0.5, 0.5]], dtype=float32)
+    """
+    chosen = SCHEMES[name]
+    if scale != 1:
+        kernel = chosen.kernel
+        chosen = chosen._replace(kernel=lambda *args: kernel(*args) * scale)
+    if bias is not None:
+        chosen = chosen._replace(bias=lambda _: scaled.constant(bias), bias_name=f"{bias:g}")
+    return chosen

@@ -6,19 +6,23 @@ of a padded batch that count, `dropout_rate` may be traced, and None leaves drop
 program. A weight matrix is named `kernel`, and nothing else is (see `trees.is_kernel`).
 """
 
-from regjax.models.build import build, initializer_name
+from regjax.models.build import BATCH_NORMS, PLACES, build, initializer_name
 from regjax.models.cnn import CNN
+from regjax.models.layers import Dropouts
 from regjax.models.mlp import MLP
 from regjax.models.resnet import Block, ResNet
 from regjax.models.rnn import RNN, Cell, Recurrent, elman, gru, lstm
 from regjax.models.vit import EncoderBlock, ViT
 
 __all__ = [
+    "BATCH_NORMS",
     "CNN",
     "MLP",
+    "PLACES",
     "RNN",
     "Block",
     "Cell",
+    "Dropouts",
     "EncoderBlock",
     "Recurrent",
     "ResNet",

@@ -5,22 +5,39 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from regjax.activations import ACTIVATIONS
 from regjax.config import ModelConfig
+from regjax.dropout import (
+    alpha_dropout,
+    drop_block,
+    dropout,
+    spatial_dropout,
+    stochastic_depth,
+    variational_dropout,
+)
 from regjax.errors import InputError
-from regjax.initializers import SCHEMES, Scheme, identity, with_zero_bias
+from regjax.initializers import Scheme, scheme
 from regjax.models import cnn, rnn
 from regjax.models.cnn import CNN
-from regjax.models.layers import Norm
+from regjax.models.layers import Dropouts, Norm
 from regjax.models.mlp import MLP
 from regjax.models.resnet import ResNet
 from regjax.models.rnn import RNN
 from regjax.models.vit import POSITION_STD, ViT
-from regjax.normalization import BatchNorm, LayerNorm
+from regjax.normalization import (
+    BatchNorm,
+    BatchRenorm,
+    GhostBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
 
 Shape = tuple[int, ...]  # of one example
-RECURRENT: dict[str, Scheme] = {**SCHEMES, "identity": with_zero_bias(identity())}
+BATCH_NORMS = ("batch", "ghost_batch", "batch_renorm")
 
 
 def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> nn.Module:
@@ -42,6 +59,7 @@ def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> nn.M
 
 def _mlp(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
     del shape
+    _need_groups(config, "model.widths", config.widths)
     return MLP(
         classes,
         config.widths,
@@ -53,12 +71,11 @@ def _mlp(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
 
 def _cnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
     _need_images(config, shape, cnn.SMALLEST)
-    if config.dropout_rate > 0:
-        raise InputError(
-            f"model.dropout_rate is {config.dropout_rate} but the network of model.name 'cnn' has "
-            "no dropout; set it to 0, or model.name to mlp"
-        )
-    return CNN(classes, **_shared(config))
+    _need_groups(config, "its channels", cnn.CHANNELS)
+    shared = _shared(config)
+    # A dense layer has no positions that instance norm could reduce.
+    dense_norm = None if config.norm == "instance" else shared["norm"]
+    return CNN(classes, dense_norm=dense_norm, **shared)
 
 
 def _resnet(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
@@ -82,6 +99,7 @@ def _resnet(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
             "model.zero_init needs a norm that ends each block; set model.norm, and leave "
             "model.preactivation off"
         )
+    _need_groups(config, "model.channels", config.channels)
     return ResNet(
         classes,
         blocks,
@@ -113,9 +131,9 @@ def _rnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
         config.widths,
         cells[config.cell],
         pixels=config.steps == "pixels",
-        recurrent_initializer=RECURRENT[config.recurrent_initializer],
+        recurrent_initializer=scheme(config.recurrent_initializer, bias=config.bias),
         # The steps differ in their statistics, so batch norm stays outside the loop.
-        recurrent_norm=None if config.norm == "batch" else shared["norm"],
+        recurrent_norm=None if config.norm in BATCH_NORMS else shared["norm"],
         **shared,
     )
 
@@ -155,17 +173,96 @@ BUILDERS: dict[str, Callable[[ModelConfig, Shape, int], nn.Module]] = {
 
 
 def _shared(config: ModelConfig) -> dict[str, Any]:
-    return {"initializer": SCHEMES[config.initializer], "norm": _norm(config)}
+    return {"initializer": _scheme(config), "norm": _norm(config), "dropout": _dropouts(config)}
+
+
+def _scheme(config: ModelConfig) -> Scheme:
+    return scheme(config.initializer, config.initializer_scale, config.bias)
+
+
+# Tokens and steps are normalized each by itself, which leaves these.
+NORMS_OF_SEQUENCES = ("none", "layer", "rms", *BATCH_NORMS)
 
 
 def _norm(config: ModelConfig) -> Norm | None:
-    if config.norm == "batch":
-        return partial(BatchNorm, config.norm_epsilon, momentum=config.norm_momentum)
-    if config.norm == "layer":
+    name, sequence = config.norm, config.name in ("rnn", "vit")
+    if (sequence and name not in NORMS_OF_SEQUENCES) or (name, config.name) == ("instance", "mlp"):
+        raise InputError(
+            f"model.norm is '{name}', which model.name '{config.name}' has no use for; set it to "
+            f"one of {', '.join(NORMS_OF_SEQUENCES)}"
+        )
+    epsilon, momentum, groups = config.norm_epsilon, config.norm_momentum, config.norm_groups
+    factories: dict[str, Norm | None] = {
+        "none": None,
+        "batch": partial(BatchNorm, epsilon, momentum=momentum),
+        "ghost_batch": partial(GhostBatchNorm, epsilon, momentum=momentum, groups=groups),
+        "batch_renorm": partial(BatchRenorm, epsilon, momentum=momentum),
         # An image is one group; of a sequence each step is.
-        axes = (-1,) if config.name in ("rnn", "vit") else None
-        return partial(LayerNorm, config.norm_epsilon, axes=axes)
-    return None
+        "layer": partial(LayerNorm, epsilon, axes=(-1,) if sequence else None),
+        "group": partial(GroupNorm, epsilon, groups=groups),
+        "instance": partial(InstanceNorm, epsilon, affine=True),
+        "rms": partial(RMSNorm, epsilon),
+    }
+    return factories[name]
+
+
+# Where each network has which dropout.
+PLACES: dict[str, dict[str, tuple[str, ...]]] = {
+    "mlp": {"dropout": ("units",), "alpha": ("units",), "depth": ("branches",)},
+    "cnn": {
+        "dropout": ("units",),
+        "alpha": ("units",),
+        "spatial": ("maps",),
+        "drop_block": ("maps",),
+    },
+    "resnet": {
+        "dropout": ("maps",),
+        "spatial": ("maps",),
+        "drop_block": ("maps",),
+        "depth": ("branches",),
+    },
+    "rnn": {"dropout": ("units",), "variational": ("units", "states")},
+    "vit": {"dropout": ("units",), "depth": ("branches",)},
+}
+
+
+def _dropouts(config: ModelConfig) -> Dropouts:
+    places = PLACES[config.name]
+    if config.dropout == "connect" or (config.dropout not in places and config.dropout_rate == 0):
+        return Dropouts()  # the first drops weights
+    if config.dropout not in places:
+        raise InputError(
+            f"model.dropout is '{config.dropout}', for which model.name '{config.name}' has no "
+            f"place; set it to one of {', '.join(places)}, connect"
+        )
+    if config.dropout == "depth" and config.name == "mlp" and not config.residual:
+        raise InputError("model.dropout is 'depth', which needs branches; set model.residual")
+    kinds = {
+        "dropout": dropout,
+        "alpha": alpha_dropout,
+        "spatial": spatial_dropout,
+        "drop_block": partial(_drop_block, block_size=config.dropout_block),
+        "variational": variational_dropout,
+        "depth": stochastic_depth,
+    }
+    chosen = dict.fromkeys(places[config.dropout], kinds[config.dropout])
+    if "states" in chosen:
+        chosen["states"] = dropout  # one draw for all steps: the loop has it from outside
+    return Dropouts(**chosen)
+
+
+def _drop_block(key: jax.Array, x: jax.Array, rate: Any, block_size: int) -> jax.Array:
+    """`drop_block`, the block no larger than the map, which may be small in deep layers."""
+    return drop_block(key, x, rate, min(block_size, *x.shape[1:-1]))
+
+
+def _need_groups(config: ModelConfig, field: str, sizes: Sequence[int]) -> None:
+    odd = [size for size in sizes if size % config.norm_groups]
+    if config.norm == "group" and odd:
+        raise InputError(
+            f"model.norm_groups is {config.norm_groups}, which does not divide {odd[0]} of {field} "
+            f"{tuple(sizes)}; change either"
+        )
 
 
 def _need_images(config: ModelConfig, shape: Shape, smallest: int) -> None:
@@ -187,6 +284,8 @@ def initializer_name(path: str, config: ModelConfig) -> str:
     'zeros'
     """
     *layers, leaf = path.split("/")
+    if leaf == "magnitude":
+        return "norm of the kernel"
     if leaf == "position_embedding":
         return f"normal({POSITION_STD})"
     if leaf == "class_token":
@@ -194,5 +293,9 @@ def initializer_name(path: str, config: ModelConfig) -> str:
     if "norm" in layers[-1]:
         ends_block = config.name == "resnet" and layers[-1] == "norm_1"
         return "ones" if leaf == "scale" and not (config.zero_init and ends_block) else "zeros"
-    name = config.recurrent_initializer if layers[-1] == "recurrent" else config.initializer
-    return name if leaf == "kernel" else RECURRENT[name].bias_name
+    recurrent = layers[-1] == "recurrent"
+    name = config.recurrent_initializer if recurrent else config.initializer
+    scale = 1.0 if recurrent else config.initializer_scale
+    if leaf != "kernel":
+        return scheme(name, bias=config.bias).bias_name
+    return name if scale == 1 else f"{scale:g} × {name}"

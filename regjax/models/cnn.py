@@ -5,8 +5,9 @@ import jax
 
 from regjax.convolution import max_pool_2x2
 from regjax.initializers import SCHEMES, Scheme
-from regjax.models.layers import Norm, Rate, convolution, dense
+from regjax.models.layers import UNITS, Dropouts, Norm, Rate, convolution, dense, drop
 
+CHANNELS = (32, 64, 64)
 SMALLEST = 16  # pixels; below it, the third convolution has nothing left to see
 
 
@@ -20,7 +21,9 @@ class CNN(nn.Module):
     Attributes:
       classes: K.
       initializer: of every layer.
-      norm: factory of norms; None: without.
+      norm: factory of norms for the convolutions; None: without.
+      dense_norm: for the dense layer.
+      dropout: of the maps, and of the dense layer's units; the experiment has none.
 
     >>> import jax.numpy as jnp
     >>> logits, _ = CNN(10).init_with_output(jax.random.key(0), jnp.ones((2, 16, 16, 1)))
@@ -31,6 +34,8 @@ class CNN(nn.Module):
     classes: int
     initializer: Scheme = SCHEMES["torch_default"]
     norm: Norm | None = None
+    dense_norm: Norm | None = None
+    dropout: Dropouts = UNITS
 
     @nn.compact
     def __call__(
@@ -40,16 +45,18 @@ class CNN(nn.Module):
         mask: jax.Array | None = None,
         dropout_rate: Rate = None,
     ) -> jax.Array:
-        """Returns logits; the experiment has no dropout."""
-        del dropout_rate
+        """Returns logits."""
+        rate = dropout_rate if train else None
         for i, (features, padding, pool) in enumerate(
-            ((32, 1, True), (64, 0, True), (64, 0, False))
+            zip(CHANNELS, (1, 0, 0), (True, True, False), strict=True)
         ):
             x = convolution(x, features, self.initializer, f"conv_{i}", padding=padding)
             if self.norm:
                 x = self.norm(name=f"norm_{i}")(x, train=train, mask=mask)
             x = nn.relu(max_pool_2x2(x) if pool else x)  # they commute; pooling first is less work
+            x = drop(self, self.dropout.maps, x, rate)
         x = dense(x.reshape(x.shape[0], -1), 64, self.initializer, "dense")
-        if self.norm:
-            x = self.norm(name="norm_3")(x, train=train, mask=mask)
-        return dense(nn.sigmoid(x), self.classes, self.initializer, "head")
+        if self.dense_norm:
+            x = self.dense_norm(name="norm_3")(x, train=train, mask=mask)
+        x = drop(self, self.dropout.units, nn.sigmoid(x), rate)
+        return dense(x, self.classes, self.initializer, "head")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,26 @@ Activation = Callable[[jax.Array], jax.Array]
 # Called as `norm(name=...)`, and what it makes as `(x, train=..., mask=...)`.
 Norm = Callable[..., nn.Module]
 Rate = jax.Array | float | None  # None: no dropout in the program
+Dropout = Callable[[jax.Array, jax.Array, Any], jax.Array]  # (key, x, rate), of `regjax.dropout`
+
+
+class Dropouts(NamedTuple):
+    """Which dropout a network has where; None: none there.
+
+    Attributes:
+      units: after the activation of a dense layer, after a recurrent layer.
+      maps: after the activation of a convolution.
+      branches: at the end of a residual branch, the rate growing with depth to its full value.
+      states: on the hidden state of a recurrent layer, one draw for all steps.
+    """
+
+    units: Dropout | None = None
+    maps: Dropout | None = None
+    branches: Dropout | None = None
+    states: Dropout | None = None
+
+
+UNITS = Dropouts(units=dropout)
 
 
 def dense(x: jax.Array, features: int, scheme: Scheme, name: str) -> jax.Array:
@@ -50,6 +71,6 @@ def convolution(
     )(x)
 
 
-def drop(module: nn.Module, x: jax.Array, rate: Rate) -> jax.Array:
-    """Dropout by the module's random stream `dropout`."""
-    return x if rate is None else dropout(module.make_rng("dropout"), x, rate)
+def drop(module: nn.Module, kind: Dropout | None, x: jax.Array, rate: Rate) -> jax.Array:
+    """Dropout of a kind, by the module's random stream `dropout`."""
+    return x if rate is None or kind is None else kind(module.make_rng("dropout"), x, rate)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from regjax.initializers import SCHEMES, Scheme
-from regjax.models.layers import Activation, Norm, Rate, dense, drop
+from regjax.models.layers import UNITS, Activation, Dropouts, Norm, Rate, dense, drop
 
 
 class MLP(nn.Module):
@@ -19,6 +19,7 @@ class MLP(nn.Module):
       norm: factory of norms; None: without.
       activation: of the hidden layers.
       residual: x + f(x) where the width does not change.
+      dropout: of the units, and of the branches that `residual` adds.
 
     >>> import jax.numpy as jnp
     >>> logits, _ = MLP(10, (32, 32)).init_with_output(jax.random.key(0), jnp.ones((2, 8, 8, 1)))
@@ -32,6 +33,7 @@ class MLP(nn.Module):
     norm: Norm | None = None
     activation: Activation = nn.relu
     residual: bool = False
+    dropout: Dropouts = UNITS
 
     @nn.compact
     def __call__(
@@ -41,13 +43,16 @@ class MLP(nn.Module):
         mask: jax.Array | None = None,
         dropout_rate: Rate = None,
     ) -> jax.Array:
-        """Returns logits; dropout follows each hidden layer."""
+        """Returns logits."""
         rate = dropout_rate if train else None
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.widths):
             y = dense(x, width, self.initializer, f"dense_{i}")
             if self.norm:
                 y = self.norm(name=f"norm_{i}")(y, train=train, mask=mask)
-            y = drop(self, self.activation(y), rate)
-            x = x + y if self.residual and x.shape == y.shape else y
+            y = drop(self, self.dropout.units, self.activation(y), rate)
+            if self.residual and x.shape == y.shape:
+                deep = None if rate is None else rate * (i + 1) / len(self.widths)
+                y = x + drop(self, self.dropout.branches, y, deep)
+            x = y
         return dense(x, self.classes, self.initializer, "head")

@@ -8,8 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from regjax.dropout import dropout
 from regjax.initializers import SCHEMES, Scheme, zeros
-from regjax.models.layers import Activation, Norm, Rate, convolution, dense, drop
+from regjax.models.layers import Activation, Dropouts, Norm, Rate, convolution, dense, drop
+
+MAPS = Dropouts(maps=dropout)
 
 
 class Block(nn.Module):
@@ -17,8 +20,7 @@ class Block(nn.Module):
 
     He et al. (2015): f = conv → norm → act → conv → norm, and an activation follows the sum. With
     `preactivation`, He et al. (2016): f = norm → act → conv → norm → act → conv, and nothing
-    follows. Dropout stands before the second convolution, as in Zagoruyko & Komodakis (2016). With
-    a norm the convolutions have no bias.
+    follows. With a norm the convolutions have no bias.
 
     Where the shape changes, the shortcut takes every `stride`-th pixel and appends channels of
     zeros (their option A) or, with `projection`, is a 1×1 convolution and its norm (option B); in
@@ -34,6 +36,9 @@ class Block(nn.Module):
       preactivation: the second form.
       zero_init: the scale of the norm that ends f starts at 0, so the block starts as its
         shortcut, Goyal et al. (2017). The factory is called with `scale_init` too.
+      dropout: of the maps, before the second convolution as in Zagoruyko & Komodakis (2016), and
+        of the branch f.
+      depth: what the rate is multiplied by for the branch.
 
     Raises:
       ValueError: `zero_init` where no norm ends f; fewer features than channels in option A.
@@ -47,6 +52,8 @@ class Block(nn.Module):
     projection: bool = False
     preactivation: bool = False
     zero_init: bool = False
+    dropout: Dropouts = MAPS
+    depth: float = 1.0
 
     @nn.compact
     def __call__(
@@ -59,17 +66,19 @@ class Block(nn.Module):
         """Returns shortcut(x) + f(x)."""
         if self.zero_init and (self.norm is None or self.preactivation):
             raise ValueError("zero_init needs a norm that ends the branch, so no preactivation")
+        rate = dropout_rate if train else None
+        deep = None if rate is None else rate * self.depth
         norm = partial(_norm, self.norm, train, mask)
         conv = partial(convolution, scheme=self.initializer, use_bias=self.norm is None)
         y = self.activation(norm(x, "norm_in")) if self.preactivation else x
         shortcut = self._shortcut(x, y, norm, conv)
         y = conv(y, self.features, name="conv_0", stride=self.stride, padding=1)
-        y = drop(self, self.activation(norm(y, "norm_0")), dropout_rate if train else None)
+        y = drop(self, self.dropout.maps, self.activation(norm(y, "norm_0")), rate)
         y = conv(y, self.features, name="conv_1", padding=1)
-        if self.preactivation:
-            return shortcut + y
-        y = norm(y, "norm_1", **({"scale_init": zeros} if self.zero_init else {}))
-        return self.activation(shortcut + y)
+        if not self.preactivation:
+            y = norm(y, "norm_1", **({"scale_init": zeros} if self.zero_init else {}))
+        y = shortcut + drop(self, self.dropout.branches, y, deep)
+        return y if self.preactivation else self.activation(y)
 
     def _shortcut(self, x: jax.Array, activated: jax.Array, norm: Any, conv: Any) -> jax.Array:
         more = self.features - x.shape[-1]
@@ -106,7 +115,7 @@ class ResNet(nn.Module):
       blocks: n, in each stage.
       widths: channels of each stage.
       initializer: of every layer.
-      norm, activation, projection, preactivation, zero_init: as in `Block`.
+      norm, activation, projection, preactivation, zero_init, dropout: as in `Block`.
 
     >>> images = jnp.ones((2, 8, 8, 1))
     >>> logits, _ = ResNet(10, blocks=1, widths=(4, 8)).init_with_output(jax.random.key(0), images)
@@ -123,6 +132,7 @@ class ResNet(nn.Module):
     projection: bool = False
     preactivation: bool = False
     zero_init: bool = False
+    dropout: Dropouts = MAPS
 
     @nn.compact
     def __call__(
@@ -132,7 +142,7 @@ class ResNet(nn.Module):
         mask: jax.Array | None = None,
         dropout_rate: Rate = None,
     ) -> jax.Array:
-        """Returns logits; dropout is inside the blocks."""
+        """Returns logits."""
         norm = partial(_norm, self.norm, train, mask)
         use_bias = self.norm is None
         x = convolution(x, self.widths[0], self.initializer, "stem", padding=1, use_bias=use_bias)
@@ -149,6 +159,8 @@ class ResNet(nn.Module):
                     projection=self.projection,
                     preactivation=self.preactivation,
                     zero_init=self.zero_init,
+                    dropout=self.dropout,
+                    depth=(i * self.blocks + j + 1) / (len(self.widths) * self.blocks),
                     name=f"block_{i}_{j}",
                 )(x, train, mask, dropout_rate)
         if self.preactivation:

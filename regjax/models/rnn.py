@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax.initializers import SCHEMES, Initializer, Scheme
-from regjax.models.layers import Activation, Norm, Rate, dense, drop
+from regjax.models.layers import UNITS, Activation, Dropouts, Norm, Rate, dense, drop
 
 State = tuple[jax.Array, ...]  # of `(N, H)`; the first is the hidden state
 
@@ -94,9 +94,6 @@ class Recurrent(nn.Module):
     steps at once (batch norm over rows and steps is Amodei et al.'s, 2016), that of the hidden
     state in every step (Ba et al., 2016: layer norm on each of the two parts).
 
-    Dropout is Gal & Ghahramani's (2016): one mask for all steps, on the hidden state as it enters
-    the next step.
-
     Attributes:
       width: H.
       cell: `elman()`, `gru()` or `lstm()`.
@@ -104,6 +101,8 @@ class Recurrent(nn.Module):
       recurrent_initializer: of the hidden state's.
       norm: factory of norms over the last axis for the input's part; None: without.
       recurrent_norm: the same for the hidden state's part; it cannot be batch norm.
+      dropout: of the hidden state as it enters the next step, one mask for all steps (Gal &
+        Ghahramani 2016).
     """
 
     width: int
@@ -112,6 +111,7 @@ class Recurrent(nn.Module):
     recurrent_initializer: Scheme = SCHEMES["orthogonal"]
     norm: Norm | None = None
     recurrent_norm: Norm | None = None
+    dropout: Dropouts = UNITS
 
     @nn.compact
     def __call__(
@@ -124,10 +124,11 @@ class Recurrent(nn.Module):
         """Returns the hidden state after every step."""
         x = self._part(x, "input", self.initializer, self.norm, train, mask)
         start = jnp.zeros((len(x), self.width), x.dtype)
-        kept = _kept(self, start, dropout_rate if train else None)
+        rate = dropout_rate if train else None
+        kept = drop(self, self.dropout.states, jnp.ones_like(start), rate)
 
         def step(layer: "Recurrent", state: State, x: jax.Array) -> tuple[State, jax.Array]:
-            h = state[0] if kept is None else state[0] * kept
+            h = state[0] * kept
             scheme, norm = layer.recurrent_initializer, layer.recurrent_norm
             u = layer._part(h, "recurrent", scheme, norm, train, mask)
             state = layer.cell.step(state, x, u)
@@ -161,8 +162,7 @@ class Recurrent(nn.Module):
 class RNN(nn.Module):
     """Recurrent layers over the pixels of an image; the last hidden state goes to a linear head.
 
-    A step reads a row of the image, or with `pixels` a single value (Le et al., 2015). Dropout is
-    as in `Recurrent`, and after every layer, there too with one mask for all steps.
+    A step reads a row of the image, or with `pixels` a single value (Le et al., 2015).
 
     Attributes:
       classes: K.
@@ -171,6 +171,8 @@ class RNN(nn.Module):
       pixels: `(N, H, W, C)` is read as H·W·C steps of 1 and not as H steps of W·C.
       initializer: of the inputs' kernels and of the head.
       recurrent_initializer, norm, recurrent_norm: as in `Recurrent`.
+      dropout: of the units after every layer, and of the states as in `Recurrent`. Gal & Ghahramani
+        (2016) are `Dropouts(units=variational_dropout, states=dropout)`.
 
     >>> images = jnp.ones((2, 8, 8, 1))
     >>> logits, _ = RNN(10, (16,), gru()).init_with_output(jax.random.key(0), images)
@@ -186,6 +188,7 @@ class RNN(nn.Module):
     recurrent_initializer: Scheme = SCHEMES["orthogonal"]
     norm: Norm | None = None
     recurrent_norm: Norm | None = None
+    dropout: Dropouts = UNITS
 
     @nn.compact
     def __call__(
@@ -205,16 +208,11 @@ class RNN(nn.Module):
                 self.recurrent_initializer,
                 self.norm,
                 self.recurrent_norm,
+                self.dropout,
                 name=f"layer_{i}",
             )(x, train, mask, dropout_rate)
-            kept = _kept(self, x[:, :1], dropout_rate if train else None)
-            x = x if kept is None else x * kept
+            x = drop(self, self.dropout.units, x, dropout_rate if train else None)
         return dense(x[:, -1], self.classes, self.initializer, "head")
-
-
-def _kept(module: nn.Module, x: jax.Array, rate: Rate) -> jax.Array | None:
-    """What dropout multiplies values of this shape by."""
-    return None if rate is None else drop(module, jnp.ones_like(x), rate)
 
 
 def _by_gate(kernel: Initializer, gates: int) -> Initializer:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from regjax.activations import ACTIVATIONS
 from regjax.initializers import SCHEMES, Scheme, normal, zeros
-from regjax.models.layers import Activation, Norm, Rate, dense, drop
+from regjax.models.layers import UNITS, Activation, Dropouts, Norm, Rate, dense, drop
 from regjax.normalization import LayerNorm
 
 POSITION_STD = 0.02
@@ -20,8 +20,7 @@ class EncoderBlock(nn.Module):
 
     Attention is Flax's `dot_product_attention` (JAX's takes the softmax in float32, also of
     float64) over heads of width D / heads, with queries, keys and values from one dense layer,
-    stacked in this order. Dropout follows every dense layer but that one (Dosovitskiy et al.,
-    2021); PyTorch also drops attention weights.
+    stacked in this order.
 
     Attributes:
       heads: must divide D.
@@ -29,6 +28,9 @@ class EncoderBlock(nn.Module):
       initializer: of every dense layer.
       norm: factory of norms over the last axis; None: without.
       activation: of the mlp.
+      dropout: of the units, after every dense layer but that of the queries (Dosovitskiy et al.,
+        2021; PyTorch also drops attention weights), and of both branches.
+      depth: what the rate is multiplied by for the branches.
 
     Raises:
       ValueError: heads that do not divide D.
@@ -39,6 +41,8 @@ class EncoderBlock(nn.Module):
     initializer: Scheme = SCHEMES["xavier_uniform"]
     norm: Norm | None = TOKEN_NORM
     activation: Activation = ACTIVATIONS["gelu"]
+    dropout: Dropouts = UNITS
+    depth: float = 1.0
 
     @nn.compact
     def __call__(
@@ -49,17 +53,22 @@ class EncoderBlock(nn.Module):
         dropout_rate: Rate = None,
     ) -> jax.Array:
         """Maps tokens `(N, T, D)` to the same shape."""
-        rate, scheme = dropout_rate if train else None, self.initializer
-        width = x.shape[-1]
+        scheme, width = self.initializer, x.shape[-1]
         if width % self.heads:
             raise ValueError(f"heads must divide the width {width}, got {self.heads}")
         y = self.norm(name="norm_0")(x, train=train, mask=mask) if self.norm else x
         qkv = dense(y, 3 * width, scheme, "qkv").reshape(*x.shape[:2], 3, self.heads, -1)
         y = nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        x = x + drop(self, dense(y.reshape(x.shape), width, scheme, "out"), rate)
+        rate = dropout_rate if train else None
+        x = x + self._branch(dense(y.reshape(x.shape), width, scheme, "out"), rate)
         y = self.norm(name="norm_1")(x, train=train, mask=mask) if self.norm else x
-        y = drop(self, self.activation(dense(y, self.hidden, scheme, "dense_0")), rate)
-        return x + drop(self, dense(y, width, scheme, "dense_1"), rate)
+        y = self.activation(dense(y, self.hidden, scheme, "dense_0"))
+        y = drop(self, self.dropout.units, y, rate)
+        return x + self._branch(dense(y, width, scheme, "dense_1"), rate)
+
+    def _branch(self, y: jax.Array, rate: Rate) -> jax.Array:
+        deep = None if rate is None else rate * self.depth
+        return drop(self, self.dropout.branches, drop(self, self.dropout.units, y, rate), deep)
 
 
 class ViT(nn.Module):
@@ -74,7 +83,7 @@ class ViT(nn.Module):
       mlp_ratio: hidden width of the blocks' mlps, in widths.
       mean_pool: the head reads the mean of the tokens, and not a class token.
       initializer: of every dense layer.
-      norm, activation: as in `EncoderBlock`.
+      norm, activation, dropout: as in `EncoderBlock`; units are also dropped after the positions.
 
     Raises:
       ValueError: patches that do not divide the image, heads that do not divide the width.
@@ -95,6 +104,7 @@ class ViT(nn.Module):
     initializer: Scheme = SCHEMES["xavier_uniform"]
     norm: Norm | None = TOKEN_NORM
     activation: Activation = ACTIVATIONS["gelu"]
+    dropout: Dropouts = UNITS
 
     @nn.compact
     def __call__(
@@ -104,14 +114,14 @@ class ViT(nn.Module):
         mask: jax.Array | None = None,
         dropout_rate: Rate = None,
     ) -> jax.Array:
-        """Returns logits; dropout follows the positions, and is inside the blocks."""
+        """Returns logits."""
         x = dense(_patches(x, self.patch_size), self.width, self.initializer, "patches")
         if not self.mean_pool:
             token = self.param("class_token", zeros, (1, 1, self.width))
             x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)), x], axis=1)
         start = normal(std=POSITION_STD)
         x = x + self.param("position_embedding", start, (1, *x.shape[1:]))
-        x = drop(self, x, dropout_rate if train else None)
+        x = drop(self, self.dropout.units, x, dropout_rate if train else None)
         for i in range(self.depth):
             x = EncoderBlock(
                 self.heads,
@@ -119,6 +129,8 @@ class ViT(nn.Module):
                 self.initializer,
                 self.norm,
                 self.activation,
+                self.dropout,
+                (i + 1) / self.depth,
                 name=f"block_{i}",
             )(x, train, mask, dropout_rate)
         if self.norm:

@@ -6,6 +6,7 @@ variance is never negative; the output keeps the input's dtype. All norms divide
 √(biased variance + ε), as PyTorch, Flax and Keras do.
 """
 
+from regjax.normalization import reparametrization
 from regjax.normalization.batch import batch_norm, batch_renorm, ghost_batch_norm
 from regjax.normalization.core import Statistics, normalize, statistics, unbiased
 from regjax.normalization.layers import (
@@ -44,6 +45,7 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "normalize",
+    "reparametrization",
     "rms_norm",
     "spectral_norm",
     "statistics",

@@ -161,7 +161,7 @@ def max_norm(params: PyTree, radius: Number = 1.0) -> jax.Array:
     return total(params, distance)
 
 
-def scale_factor(scale: str, params: PyTree, examples: int) -> float:
+def scale_factor(scale: str, params: PyTree, examples: Number) -> Number:
     """What a strength is multiplied by: 1, 1 / (number of parameters) or 1 / (examples).
 
     Notes print λ/n · Σ where their code has λ · Σ; here the scale has a name.

@@ -1,0 +1,213 @@
+"""Every name that a config may choose does something, in one program for all its numbers.
+
+A new choice is tested by being listed in `regjax.config`.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regjax import config as config_lib
+from regjax import models, state, step, strengths
+from regjax.augmentation import augmented
+from regjax.batch import Arrays
+from regjax.config import Config
+from regjax.network import Network
+
+# What a choice needs beside it, to be possible and to be seen in one small step.
+BASE: dict[str, Any] = {
+    "batch_size": 8,
+    "model.widths": (4, 4),
+    "model.initializer": "he_normal",
+    "model.norm_groups": 2,
+    "model.residual": True,
+    "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.1,
+    "stopping.monitor": "valid_loss",
+    "stopping.mode": "min",
+}
+RNN = {"model.name": "rnn", "model.widths": (4,)}
+RESNET = {"model.name": "resnet", "model.depth": 4, "model.channels": (4,)}
+VIT = {"model.name": "vit", "model.depth": 1, "model.token_width": 4}
+NEEDS: dict[str, dict[str, Any]] = {
+    "augment.mix": {"augment.mix_alpha": 1.0},
+    "model.dropout": {"model.dropout_rate": 0.5},
+    "penalty.name": {"penalty.strength": 0.01, "penalty.radius": 0.3},
+    "penalty.scale": {"penalty.name": "l2", "penalty.strength": 1.0},
+    "penalty.mode": {"penalty.name": "l1", "penalty.strength": 0.1},
+    "penalty.groups": {"penalty.name": "group_lasso", "penalty.strength": 0.1},
+    "constraint.name": {"constraint.radius": 0.5},
+    "optimizer.clip": {"optimizer.clip_threshold": 1e-3},
+    "optimizer.convention": {"optimizer.name": "rmsprop"},
+    "optimizer.decay": {"optimizer.name": "adam", "optimizer.weight_decay": 0.1},
+    "optimizer.average": {"optimizer.average_decay": 0.5, "optimizer.average_every": 0.5},
+    "loss.smoothing": {"loss.label_smoothing": 0.3},
+    "model.cell": RNN,
+    "model.steps": RNN,
+    "model.recurrent_initializer": RNN,
+    "model.shortcut": RESNET,
+    "model.pooling": VIT,
+}
+CHOICE_NEEDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("model.name", "cnn"): {"image": (16, 16, 1)},
+    ("model.name", "resnet"): RESNET,
+    ("model.name", "rnn"): RNN,
+    ("model.name", "vit"): VIT,
+    ("model.norm", "instance"): RESNET,
+    ("model.rescale", "fixup"): RESNET,
+    ("model.dropout", "spatial"): RESNET,
+    ("model.dropout", "drop_block"): RESNET,
+    ("model.dropout", "variational"): RNN,
+    ("penalty.name", "none"): {"penalty.strength": 0.0},
+    ("stopping.monitor", "valid_accuracy"): {"stopping.mode": "max"},
+    ("stopping.mode", "max"): {"stopping.monitor": "valid_accuracy"},
+}
+CHOICES = [
+    (name, choice)
+    for name, _, metadata in config_lib.fields()
+    for choice in metadata.get("choices", ())
+    if not name.startswith("data.")
+]
+# Those whose effect a step of the base's network shows; the others are seen in tests of their own.
+SEEN = ("penalty.", "constraint.", "optimizer.clip", "optimizer.convention", "optimizer.decay")
+SEEN += ("optimizer.name", "loss.", "augment.", "model.kernels", "model.dropout", "model.norm")
+
+
+def set_field(config: Config, name: str, value: Any) -> None:
+    *sections, field = name.split(".")
+    section: Any = config
+    for part in sections:
+        section = getattr(section, part)
+    setattr(section, field, value)
+
+
+def made(options: dict[str, Any]) -> tuple[Config, Any, Any, Any, Arrays]:
+    """Config, network, strengths, first state and data of the base with some fields set."""
+    config, options = Config(), {"image": (4, 4, 1), **BASE, **options}
+    shape = options.pop("image")
+    for name, value in options.items():
+        set_field(config, name, value)
+    config = config_lib.check(config)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (20, *shape)), jnp.uint8)
+    data = Arrays(images, jnp.asarray(np.arange(20) % 3), jnp.float32(127.5), jnp.float32(1 / 64))
+    network = Network(config.model, models.build(config.model, shape, 3), 3)
+    numbers = strengths.from_config(config, 20)
+    batch = data.take(jnp.arange(20), jnp.ones(20)).images
+    return config, network, numbers, state.init(config, network, numbers, batch), data
+
+
+def options_of(name: str, choice: str) -> dict[str, Any]:
+    return {**NEEDS.get(name, {}), **CHOICE_NEEDS.get((name, choice), {}), name: choice}
+
+
+@pytest.mark.parametrize(("name", "choice"), CHOICES, ids=lambda x: x)
+def test_every_choice_makes_a_program(name: str, choice: str) -> None:
+    """Of an epoch, traced and not compiled; its state keeps its structure."""
+
+    def epoch() -> Any:
+        config, network, numbers, run, data = made(options_of(name, choice))
+        return run, *step.make_run_epoch(config, network)(numbers, run, data, data)
+
+    before, after, measured = jax.eval_shape(epoch)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert [leaf.shape for leaf in jax.tree.leaves(before)] == [
+        leaf.shape for leaf in jax.tree.leaves(after)
+    ]
+    assert {"train_loss", "valid_loss", "valid_accuracy", "penalty"} <= set(measured)
+
+
+@functools.cache
+def weights_after_a_step(options: tuple[tuple[str, Any], ...]) -> list[np.ndarray]:
+    @jax.jit
+    def one_step() -> Any:
+        config, network, numbers, run, data = made(dict(options))
+        batch = data.take(jnp.arange(8), jnp.ones(8))
+        batch = augmented(config.augment, numbers, batch, jax.random.key(1), -1.0, 3)
+        return step.make_train_step(config, network)(numbers, run.train, batch, run.key)[0].params
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(one_step())]
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        (name, choice)
+        for name, choice in CHOICES
+        if name.startswith(SEEN) and "model.name" not in options_of(name, choice)
+    ],
+    ids=lambda x: x,
+)
+def test_every_choice_does_something(name: str, choice: str) -> None:
+    """The weights after a step are finite, and no other choice leads to the same."""
+    chosen = weights_after_a_step(tuple(options_of(name, choice).items()))
+    assert all(np.isfinite(leaf).all() for leaf in chosen)
+    for other in [c for n, c in CHOICES if n == name and c != choice]:
+        if "model.name" in options_of(name, other) or {choice, other} in SAME:
+            continue
+        weights = weights_after_a_step(tuple(options_of(name, other).items()))
+        assert [w.shape for w in weights] != [w.shape for w in chosen] or any(
+            not np.array_equal(a, b) for a, b in zip(weights, chosen, strict=True)
+        ), f"{name}: {choice} does what {other} does"
+
+
+# One step does not tell these apart.
+SAME: list[set[str]] = [
+    {"default", "coupled"},  # the default of Adam
+    {"optax", "keras"},  # RMSprop without momentum
+]
+
+
+def test_all_numbers_are_traced() -> None:
+    """One program for all values of all strengths that a config can have at once."""
+    options: dict[str, Any] = {
+        **NEEDS["penalty.mode"],
+        "model.norm": "layer",
+        "penalty.name": "elastic",
+        "constraint.name": "max_norm",
+        "model.dropout_rate": 0.2,
+        "loss.label_smoothing": 0.1,
+        "augment.mix": "mixup",
+        **{f"augment.{name}": 0.2 for name in ("degrees", "elastic_alpha", "flip", "translate")},
+        "augment.shift": 1.0,
+        "augment.cutout": 1.0,
+        "augment.scale": 0.1,
+        "augment.shear": 2.0,
+        "optimizer.name": "adam",
+        "optimizer.clip": "norm",
+        "optimizer.noise": 0.01,
+        "optimizer.sam_rho": 0.05,
+        "optimizer.average": "ema",
+        "optimizer.weight_decay": 0.01,
+        "optimizer.b1": 0.9,
+        "optimizer.b2": 0.99,
+        "optimizer.epsilon": 1e-6,
+        "optimizer.schedule.name": "cosine",
+    }
+    config, network, numbers, run, data = made(options)
+    unused = {"optimizer.momentum", "optimizer.dampening", "optimizer.alpha"}
+    traced = {name for name, _, metadata in config_lib.fields() if metadata.get("traced")}
+    assert traced - unused <= set(numbers)
+    traces = []
+
+    @jax.jit
+    def run_epoch(numbers: Any) -> Any:
+        traces.append(numbers)
+        return step.make_run_epoch(config, network)(numbers, run, data, data)[1]["valid_loss"]
+
+    results = {f: run_epoch({k: v * f for k, v in numbers.items()}).item() for f in (1.0, 0.9)}
+    assert len(traces) == 1
+    assert results[1.0] != results[0.9]
+
+
+def test_what_is_off_is_not_in_the_program() -> None:
+    config = Config()
+    names = strengths.from_config(config, 20)
+    assert not {"model.dropout_rate", "optimizer.sam_rho", "augment.degrees"} & set(names)
+    changed = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout_rate=0.1))
+    assert set(strengths.from_config(changed, 20)) - set(names) == {"model.dropout_rate"}
