@@ -11,8 +11,31 @@ from regjax import step
 from regjax.checkpoint import Checkpoints
 from regjax.errors import InputError
 from regjax.objective import example_losses
-from regjax.train import assemble
+from regjax.state import RunState
+from regjax.train import Assembled, assemble
 from regjax.workdir import Workdir
+
+
+def best(path: str | Path) -> tuple[Assembled, RunState]:
+    """Returns a trained run's parts, and its state after the best epoch.
+
+    Raises:
+      InputError: no run there, no checkpoint yet, or other data than it was trained on.
+    """
+    workdir = Workdir(path)
+    parts = assemble(workdir.read_config())
+    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
+        latest = checkpoints.latest()
+        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
+        epoch = about["best_epoch"]
+        if not epoch:
+            raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
+        if about["data"] != parts.data.fingerprint:
+            raise InputError(
+                f"{parts.config.data.name} is not the data that '{path}' was trained on; put "
+                "those back, or train anew in another --workdir"
+            )
+        return parts, checkpoints.restore(epoch, parts.shapes())
 
 
 def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
@@ -27,26 +50,14 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
       `recall`, `f1` and `support`, by scikit-learn.
 
     Raises:
-      InputError: no run there, no checkpoint yet, or an empty split.
+      InputError: what `best` raises, or an empty split.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
-    workdir = Workdir(path)
-    parts = assemble(workdir.read_config())
+    parts, run = best(path)
     arrays = parts.arrays(split)
     if arrays is None:
         raise InputError(f"--split={split} of this run is empty; choose another")
-    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
-        latest = checkpoints.latest()
-        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
-        epoch = about["best_epoch"]
-        if not epoch:
-            raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
-        if about["data"] != parts.data.fingerprint:
-            raise InputError(
-                f"{parts.config.data.name} is not the data that '{path}' was trained on"
-            )
-        run = checkpoints.restore(epoch, parts.shapes())
     logits = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
     labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)
     columns: Any = precision_recall_fscore_support(
@@ -58,7 +69,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
     names = ("precision", "recall", "f1", "support")
     return {
         "split": split,
-        "epoch": epoch,
+        "epoch": int(run.epoch),
         "examples": len(labels),
         "accuracy": float((labels == predicted).mean()),
         "loss": float(example_losses(parts.config, logits, arrays.labels).mean()),

@@ -35,12 +35,17 @@ class Assembled(NamedTuple):
 
     def initial(self) -> RunState:
         """The run before its first epoch."""
+        train = self.arrays("train")
+        assert train is not None
+        rows = jnp.arange(self._start_examples())
+        inputs = train.take(rows, jnp.ones(len(rows))).images
         # Compiled, for speed and so that no two leaves share a buffer: the run is donated.
-        return jax.jit(self._init)(self._example())
+        return jax.jit(self._init)(inputs)
 
     def shapes(self) -> RunState:
         """The run's structure, without computing it."""
-        return jax.eval_shape(self._init, self._example())
+        shape = (self._start_examples(), *self.data.input_shape)
+        return jax.eval_shape(self._init, jax.ShapeDtypeStruct(shape, jnp.float32))
 
     def arrays(self, split: str) -> Arrays | None:
         """A split on the device, or None where it is empty."""
@@ -52,12 +57,9 @@ class Assembled(NamedTuple):
     def _init(self, inputs: jax.Array) -> RunState:
         return state.init(self.config, self.network, self.strengths, inputs)
 
-    def _example(self) -> jax.Array:
-        """What the network starts with: a batch of the training set, which LSUV looks at."""
-        arrays = self.arrays("train")
-        assert arrays is not None
-        rows = jnp.arange(min(len(arrays.labels), self.config.eval_batch_size))
-        return arrays.take(rows, jnp.ones(len(rows))).images
+    def _start_examples(self) -> int:
+        """How many training examples the network starts with: LSUV looks at a batch of them."""
+        return min(len(self.data.splits["train"].labels), self.config.eval_batch_size)
 
 
 def assemble(config: Config) -> Assembled:
@@ -119,8 +121,9 @@ def _batch_conflict(parts: Assembled) -> str | None:
 
 
 def _mask_conflict(parts: Assembled) -> str | None:
-    params = parts.shapes().train.params
-    for name, rule in optimizer.rules(parts.config).items():
+    rules = optimizer.rules(parts.config)
+    params = parts.shapes().train.params if rules else {}
+    for name, rule in rules.items():
         if not trees.names(params, rule):
             return f"{name} is '{rule}', which matches no parameter; they are " + ", ".join(
                 trees.names(params)

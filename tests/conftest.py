@@ -1,12 +1,19 @@
 """Every test runs strict: 8 virtual CPU devices, rank promotion raises, warnings are errors."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"  # the oracle Keras, before anything imports it
-# Random bits take over a second to compile at the default level, a tenth of one at this.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Tests spend their time compiling: random bits take over a second at the default level. What one
+# process compiled the others of this session load, the command line's among them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("REGJAX_TESTS", os.path.join(tempfile.gettempdir(), f"regjax-{os.getpid()}"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["REGJAX_TESTS"])
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -30,6 +37,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["parity"] = parity.notes()
     elif path := session.config.getoption("--parity-table"):
         parity.write_table(Path(path))
+
+
+def pytest_unconfigure() -> None:
+    if os.environ["REGJAX_TESTS"].endswith(f"-{os.getpid()}"):  # the first process, the last to go
+        shutil.rmtree(os.environ["REGJAX_TESTS"], ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,8 @@
 """Imports run downward only, and the command line answers without JAX."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +108,19 @@ def test_command_line_imports_no_jax() -> None:
 def test_no_tensorflow() -> None:
     code = "import regjax.train, regjax.data.tfds, sys; print('tensorflow' in sys.modules)"
     assert run(code) == "False\n"
+
+
+BLOCKS = sorted(FLOORS[0] | FLOORS[1])
+
+
+@pytest.mark.parametrize("module", BLOCKS)
+def test_every_public_function_has_a_doctest(module: str) -> None:
+    """Also the classes that are not a record of values or a layer, which their tests show."""
+    imported_module = importlib.import_module(f"regjax.{module}")
+    names = getattr(imported_module, "__all__", None) or vars(imported_module)
+    for name in names:
+        function = getattr(imported_module, name)
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if function.__module__.startswith(f"regjax.{module}"):
+            assert ">>>" in (inspect.getdoc(function) or ""), f"{module}.{name} has no doctest"

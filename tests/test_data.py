@@ -24,6 +24,14 @@ def pool(labels: Any, test: int = 0) -> Pool:
     return Pool("set", images, labels, *own, ("a", "b"), None)
 
 
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    digits, theirs = data_lib.load("digits"), load_digits()
+    np.testing.assert_array_equal(digits.images[..., 0], theirs.images)
+    np.testing.assert_array_equal(digits.labels, theirs.target)
+
+
 def drawn(data: data_lib.Data) -> dict[str, list[float]]:
     return {name: split.images.ravel().tolist() for name, split in data.splits.items()}
 

@@ -1,0 +1,152 @@
+"""What a config does to a network: norms of its weights, its start, averages of its weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from regjax import averaging, models, step, trees
+from regjax.batch import Arrays
+from regjax.config import Config, ModelConfig, OptimizerConfig
+from regjax.errors import InputError
+from regjax.network import Network
+from regjax.normalization import reparametrization, weight_standardization
+
+from .test_choices import RESNET, made
+
+KEY = jax.random.key(0)
+IMAGES = jnp.asarray(np.random.default_rng(0).normal(0.5, 2, (64, 4, 4, 1)), jnp.float32)
+
+
+def network(**options: Any) -> Network:
+    config = ModelConfig(**{"widths": (8, 6), **options})
+    return Network(config, models.build(config, (4, 4, 1), 3), 3)
+
+
+def flat(params: Any) -> dict[str, jax.Array]:
+    return {trees.path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(params)}
+
+
+@pytest.mark.parametrize("kind", reparametrization.KINDS)
+def test_a_network_sees_the_norm_of_its_weights(kind: str) -> None:
+    """Only of hidden kernels by default; and it learns what is underneath."""
+    net, plain = network(kernels=kind), network()
+    params, statistics = net.init(KEY, IMAGES)
+    learned, _ = plain.init(KEY, IMAGES)
+    for name, leaf in flat(learned).items():
+        np.testing.assert_array_equal(flat(params)[name], leaf)
+    mask = net.config.kernels_mask
+    seen, _ = reparametrization.effective(kind, params, statistics, False, mask)
+    for name, leaf in flat(seen).items():
+        if kind == "plain" or not trees.is_hidden_kernel(name):
+            np.testing.assert_array_equal(leaf, flat(learned)[name])
+        elif kind == "weight_norm":
+            np.testing.assert_allclose(leaf, flat(learned)[name], rtol=1e-6)
+        elif kind == "standardized":
+            np.testing.assert_allclose(leaf, weight_standardization(flat(learned)[name]))
+        else:
+            assert np.linalg.norm(leaf, 2) == pytest.approx(1, rel=0.2)  # after fifteen steps
+    logits, new = net.apply(params, statistics, IMAGES, train=True, key=KEY)
+    np.testing.assert_allclose(logits, plain.apply(seen, {}, IMAGES)[0], rtol=0.03, atol=0.03)
+    assert jax.tree.structure(new) == jax.tree.structure(statistics)
+
+    def total(params: Any) -> jax.Array:
+        return jnp.square(net.apply(params, statistics, IMAGES)[0]).sum()
+
+    grads = flat(jax.grad(total)(params))
+    assert all(jnp.isfinite(g).all() and (g != 0).any() for g in grads.values())
+
+
+def test_the_power_iteration_goes_on_in_training_only() -> None:
+    net = network(kernels="spectral_norm")
+    params, statistics = net.init(KEY, IMAGES)
+    trained = net.apply(params, statistics, IMAGES, train=True)[1]
+    evaluated = net.apply(params, statistics, IMAGES)[1]
+    for a, b in zip(*map(jax.tree.leaves, (statistics, trained)), strict=True):
+        assert not np.array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, statistics, evaluated)
+
+
+def test_a_mask_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"model\.kernels_mask: mask 'x/\*' matches no kernel of"):
+        network(kernels="standardized", kernels_mask="x/*").init(KEY, IMAGES)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_lsuv_starts_with_unit_variances(name: str) -> None:
+    options = {"mlp": {}, "resnet": {"depth": 4, "channels": (4,)}}[name]
+    net = network(name=name, rescale="lsuv", initializer="orthogonal", **options)
+    params, _ = net.init(KEY, IMAGES)
+    _, seen = net.module.apply(
+        {"params": params}, IMAGES, capture_intermediates=True, mutable=["intermediates"]
+    )
+    outputs = {
+        k: v for k, v in flat(seen).items() if k.split("/")[1][:4] in ("dens", "head", "stem")
+    }
+    assert outputs
+    for y in outputs.values():
+        assert jnp.var(y) == pytest.approx(1, abs=0.03)
+
+
+def test_fixup_starts_as_its_shortcuts_and_needs_blocks() -> None:
+    net = network(name="resnet", depth=6, channels=(4, 4), rescale="fixup")
+    params = flat(net.init(KEY, IMAGES)[0])
+    assert not params["block_0_0/conv_1/kernel"].any()
+    assert not params["head/kernel"].any()
+    assert params["block_0_0/conv_0/kernel"].any()
+    with pytest.raises(InputError, match="use a resnet"):
+        network(rescale="fixup").init(KEY, IMAGES)
+
+
+def test_dropped_weights_scale_what_is_kept_and_leave_inference_alone() -> None:
+    net = network(dropout="connect")
+    params, _ = net.init(KEY, IMAGES)
+    plain = net.apply(params, {}, IMAGES)[0]
+    np.testing.assert_array_equal(
+        net.apply(params, {}, IMAGES, train=True, dropout_rate=jnp.float32(0), key=KEY)[0], plain
+    )
+    np.testing.assert_array_equal(
+        net.apply(params, {}, IMAGES, dropout_rate=jnp.float32(0.5), key=KEY)[0], plain
+    )
+    nothing = net.apply(params, {}, IMAGES, train=True, dropout_rate=jnp.float32(1), key=KEY)[0]
+    np.testing.assert_allclose(nothing, jnp.broadcast_to(params["head"]["bias"], nothing.shape))
+
+
+def test_an_average_is_evaluated_with_statistics_of_its_own() -> None:
+    """SWA from the start over two epochs of constant gradients, against the means by hand."""
+    options = {"optimizer.average": "swa", "model.norm": "batch", "batch_size": 10}
+    config, net, numbers, run, data = made(options)
+    run_epoch = jax.jit(step.make_run_epoch(config, net))
+    visited = []
+    for _ in range(2):
+        run, measured = run_epoch(numbers, run, data, data)
+        visited.append(run.train.params)
+    weights = run.train.evaluated()
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *visited)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), weights.params, mean)
+    # In one batch of all data, what batch norm measures is what the average's statistics say.
+    logits = step.make_predict(config, net)(run.train, data)
+    batch = data.take(jnp.arange(20), jnp.ones(20))
+    expected = net.apply(*weights, batch.images)[0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    whole = Config(model=config.model, batch_size=20)
+    of_all = averaging.averaged(
+        whole, net, run.train.opt_state, run.train.statistics, data
+    ).statistics
+    _, moved = net.apply(weights.params, of_all, batch.images, train=True)
+    for a, b in zip(*(jax.tree.leaves(s) for s in (of_all, moved)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)  # a fixed point of its update
+    assert jnp.isfinite(measured["valid_loss"])
+
+
+def test_without_batch_norm_an_average_has_no_statistics() -> None:
+    config, net, _, run, data = made({"optimizer.average": "ema", **RESNET})
+    weights = averaging.averaged(config, net, run.train.opt_state, {}, data)
+    assert weights.statistics == {}
+    assert jax.tree.structure(weights.params) == jax.tree.structure(run.train.params)
+    assert isinstance(data, Arrays)
+    assert optax.tree.get(run.train.opt_state, "average") is not None
+    assert OptimizerConfig().average == "none"
