@@ -2,10 +2,11 @@
 
 python -m experiments.exact_zeros [--seeds=5] [--workdir=runs/exact_zeros]
 
-Method: the MLP of `configs/digits.py`, trained without a penalty, with λ·Σ|w| over its kernels in
-the loss, and with the same λ as a proximal step after each update; each over the same seeds, which
-also draw the splits. Counted at the best epoch: weights of the kernels that are exactly 0.
-About a minute and a half on 2 CPU cores.
+Method: an MLP on digits, trained by SGD without a penalty, with λ·Σ|w| over its kernels in the
+loss, and with the same λ as a proximal step after each update; each over the same seeds, which also
+draw the splits. Without momentum or Adam's scaling, so that both minimize the same objective;
+without batch norm, which would undo the shrinking. Counted at the best epoch: weights of the
+kernels that are exactly 0. About five minutes on 2 CPU cores.
 """
 
 import copy
@@ -22,8 +23,8 @@ from regjax import config as config_lib
 from regjax import evaluate, train, trees
 
 _SEEDS = flags.DEFINE_integer("seeds", 5, "runs of each arm", lower_bound=1)
-_STRENGTH = flags.DEFINE_float("strength", 1e-3, "λ", lower_bound=0)
-_EPOCHS = flags.DEFINE_integer("epochs", 100, "at most", lower_bound=1)
+_STRENGTH = flags.DEFINE_float("strength", 6e-4, "λ", lower_bound=0)
+_EPOCHS = flags.DEFINE_integer("epochs", 300, "at most", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/exact_zeros", "where the runs go")
 
 ARMS = {"no penalty": None, "L1 in the loss": "loss", "L1 as a proximal step": "proximal"}
@@ -33,6 +34,9 @@ def settings(mode: str | None, seed: int) -> config_lib.Config:
     """The config of one run."""
     config = copy.deepcopy(config_lib.load("configs/digits.py"))
     config.seed, config.epochs = seed, _EPOCHS.value
+    config.optimizer = config_lib.OptimizerConfig("sgd", 0.1)
+    config.model = config_lib.ModelConfig("mlp", (256, 256))
+    config.stopping.patience = 0
     if mode:
         config.penalty = config_lib.PenaltyConfig("l1", _STRENGTH.value, mode=mode)
     return config

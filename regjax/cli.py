@@ -260,4 +260,8 @@ def run() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         else:
             stream.reconfigure(errors="replace")  # a terminal in the C locale has no "×"
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == USAGE:  # at once: what threads of a failed write would still say is no help
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

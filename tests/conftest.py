@@ -15,10 +15,18 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["REGJAX_TESTS"])
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+import hypothesis
 import jax
 import pytest
 
 from . import parity
+
+# Examples mostly cost a compilation each: few by default, many with --hypothesis-profile=thorough.
+for name, examples in (("quick", 6), ("thorough", 60)):
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, derandomize=True
+    )
+hypothesis.settings.load_profile("quick")
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

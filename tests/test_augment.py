@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import augment
@@ -19,7 +19,6 @@ from .parity import compare
 
 KEY = jax.random.key(0)
 N, SHAPE = 6, (6, 7, 9, 2)
-drawn = settings(max_examples=15, deadline=None, derandomize=True)
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**16)
 fills = st.sampled_from([0.0, 0.7])
@@ -43,7 +42,6 @@ def first(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds, fill=fills)
 def test_sample_is_scipys(dtype: str, seed: int, fill: float) -> None:
     x = images(seed, dtype)
@@ -59,7 +57,6 @@ def test_sample_is_scipys(dtype: str, seed: int, fill: float) -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds)
 def test_sample_and_its_gradients_are_torchs(dtype: str, seed: int) -> None:
     import torch
@@ -93,7 +90,6 @@ def matrices(seed: int, dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds, fill=fills)
 def test_affine_is_scipys(dtype: str, seed: int, fill: float) -> None:
     x, maps = images(seed, dtype), matrices(seed, dtype)
@@ -116,7 +112,6 @@ def test_affine_is_scipys(dtype: str, seed: int, fill: float) -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds)
 def test_affine_is_torchs(dtype: str, seed: int) -> None:
     import torch
@@ -136,7 +131,6 @@ def test_affine_is_torchs(dtype: str, seed: int) -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds, sigma=st.sampled_from([0.0, 0.3, 1.0, 4.0, 30.0]))
 def test_gaussian_filter_is_scipys(dtype: str, seed: int, sigma: float) -> None:
     fields = images(seed, dtype, (3, 2, 8, 11))
@@ -225,7 +219,6 @@ def test_elastic_displaces_by_the_stated_standard_deviation() -> None:
 # Mixing. With targets 1 for each example's own row, the mixed targets are the mixing itself.
 
 
-@drawn
 @given(
     seed=seeds,
     alpha=st.sampled_from([0.0, 0.2, 1.0, 8.0]),

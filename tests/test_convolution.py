@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
@@ -15,7 +15,6 @@ def example(shape: tuple[int, ...], seed: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
-@settings(max_examples=8, deadline=None)
 @given(
     n=st.integers(1, 3),
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),

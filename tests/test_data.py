@@ -36,7 +36,7 @@ def drawn(data: data_lib.Data) -> dict[str, list[float]]:
     return {name: split.images.ravel().tolist() for name, split in data.splits.items()}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=10, max_size=80),
     valid=st.integers(0, 4),

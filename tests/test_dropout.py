@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import dropout as drop
@@ -100,7 +100,6 @@ def torch_layer(name: str, rate: float, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parity
-@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     dtype=st.sampled_from(["float32", "float64"]),
     rate=st.sampled_from([0.1, 0.5, 0.9]),

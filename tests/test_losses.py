@@ -8,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import losses
 
 from .parity import compare
 
-drawn = settings(max_examples=15, deadline=None, derandomize=True)
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**16)
 smoothings = st.sampled_from([0.0, 0.1, 1.0])
@@ -54,7 +53,6 @@ def torch_cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds, soft=st.booleans(), smoothing=smoothings)
 def test_cross_entropy_is_torchs_and_optaxs(
     dtype: str, seed: int, soft: bool, smoothing: float
@@ -71,7 +69,6 @@ def test_cross_entropy_is_torchs_and_optaxs(
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=dtypes, seed=seeds, soft=st.booleans(), smoothing=smoothings)
 def test_others_spreads_over_the_wrong_classes(
     dtype: str, seed: int, soft: bool, smoothing: float
@@ -101,7 +98,6 @@ def test_one_smoothing_by_two_names() -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(
     dtype=dtypes,
     seed=seeds,

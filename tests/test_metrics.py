@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
@@ -15,7 +15,6 @@ from regjax import metrics
 
 from .parity import compare
 
-drawn = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**16)
 EXAMPLES, CLASSES = 40, 3
 METRICS = {
@@ -35,7 +34,6 @@ def draw(seed: int, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parity
-@drawn
 @given(dtype=st.sampled_from(["float32", "float64"]), seed=seeds)
 def test_means_are_scikit_learns(dtype: str, seed: int) -> None:
     import scipy.special
@@ -81,7 +79,6 @@ def by_bins(logits: np.ndarray, labels: np.ndarray, bins: int) -> tuple[float, l
     return error, table
 
 
-@drawn
 @given(seed=seeds, bins=st.sampled_from([1, 10, 15]))
 def test_calibration_error_is_its_definition(seed: int, bins: int) -> None:
     logits, labels = draw(seed)
@@ -106,7 +103,6 @@ def test_certain_and_right_is_calibrated_certain_and_wrong_is_not() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-@drawn
 @given(seed=seeds, cut=st.sampled_from([1, 16, 39]))
 def test_merged_padded_batches_are_the_whole_set(name: str, seed: int, cut: int) -> None:
     logits, labels = draw(seed)
@@ -175,7 +171,6 @@ def test_an_impossible_class_can_be_got_right() -> None:
     assert metrics.negative_log_likelihood(logits, labels).compute() == 0
 
 
-@drawn
 @given(values=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=4))
 def test_mean_is_of_what_counts(values: list[float]) -> None:
     x = jnp.array([*values, jnp.nan, jnp.inf])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
@@ -19,7 +19,6 @@ from .parity import compare
 
 SHAPES = {"1d": (6, 8), "2d": (6, 5, 4, 8), "3d": (6, 3, 2, 4, 8)}
 CHANNELS = 8
-drawn = settings(max_examples=12, deadline=None, derandomize=True)
 dtypes = st.sampled_from(["float32", "float64"])
 shapes = st.sampled_from(list(SHAPES.values()))
 spatial = st.sampled_from([SHAPES["2d"], SHAPES["3d"], (6, 7, 8)])
@@ -77,7 +76,6 @@ def same_as_torch(
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=shapes, dtype=dtypes, seed=seeds)
 def test_batch_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int) -> None:
     import torch
@@ -95,7 +93,6 @@ def test_batch_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int) -> 
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=spatial, dtype=dtypes, seed=seeds, groups=st.sampled_from([1, 2, 4]))
 def test_group_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int, groups: int) -> None:
     import torch
@@ -112,7 +109,6 @@ def test_group_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int, gro
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=spatial, dtype=dtypes, seed=seeds)
 def test_instance_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int) -> None:
     import torch
@@ -127,7 +123,6 @@ def test_instance_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int) 
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=st.sampled_from([(6, 8), (4, 5, 8)]), dtype=dtypes, seed=seeds, last=st.booleans())
 def test_layer_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int, last: bool) -> None:
     """Over the last axis as `LayerNorm(C)`, over all of a sample as `LayerNorm((T, C))`."""
@@ -147,7 +142,6 @@ def test_layer_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int, las
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=shapes, dtype=dtypes, seed=seeds, epsilon=st.sampled_from([None, 1e-6]))
 def test_rms_norm_is_torchs(
     shape: tuple[int, ...], dtype: str, seed: int, epsilon: float | None
@@ -178,7 +172,6 @@ def our_kernel(kernel: Any) -> np.ndarray:
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=KERNELS, dtype=dtypes, seed=seeds)
 def test_weight_norms_are_torchs(shape: tuple[int, ...], dtype: str, seed: int) -> None:
     import torch
@@ -209,7 +202,6 @@ def test_weight_norms_are_torchs(shape: tuple[int, ...], dtype: str, seed: int) 
 
 
 @pytest.mark.parity
-@drawn
 @given(shape=KERNELS, dtype=dtypes, seed=seeds)
 def test_spectral_norm_is_torchs(shape: tuple[int, ...], dtype: str, seed: int) -> None:
     import torch

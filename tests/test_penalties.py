@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import penalties, trees
@@ -23,7 +23,6 @@ PARAMS = {
         "bias": jnp.array([0.5, -0.5, 2.5]),
     }
 }
-drawn = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**16)
 dtypes = st.sampled_from(["float32", "float64"])
 kernels = st.sampled_from([(7, 5), (4, 6), (3, 3, 2, 4)])
@@ -62,7 +61,6 @@ def torch_penalty(name: str, w: Any) -> Any:
 
 @pytest.mark.parity
 @pytest.mark.parametrize("name", NAMES)
-@drawn
 @given(shape=kernels, dtype=dtypes, seed=seeds)
 def test_value_and_gradient_are_torchs(
     name: str, shape: tuple[int, ...], dtype: str, seed: int
@@ -175,7 +173,6 @@ def test_jacobian_estimates_half_the_squared_frobenius_norm() -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(seed=seeds, dtype=dtypes)
 def test_entropy_is_torchs(seed: int, dtype: str) -> None:
     import torch
@@ -198,7 +195,6 @@ def test_entropy_of_certainty_is_zero_with_a_finite_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", PROXIMAL)
-@drawn
 @given(shape=kernels, seed=seeds, strength=st.floats(0.01, 3))
 def test_prox_minimizes_what_it_says(
     name: str, shape: tuple[int, ...], seed: int, strength: float
@@ -223,7 +219,6 @@ def test_prox_minimizes_what_it_says(
 
 @pytest.mark.parity
 @pytest.mark.parametrize("groups", ["outputs", "inputs"])
-@drawn
 @given(seed=seeds, strength=st.sampled_from([0.1, 0.5, 1.0]))
 def test_prox_of_group_lasso_solves_scikit_learns_problem(
     groups: str, seed: int, strength: float
@@ -245,7 +240,6 @@ def test_prox_of_group_lasso_solves_scikit_learns_problem(
 
 
 @pytest.mark.parity
-@drawn
 @given(seed=seeds, dtype=dtypes, strength=st.sampled_from([0.0, 0.1, 0.7]))
 def test_prox_of_l1_is_torchs_softshrink(seed: int, dtype: str, strength: float) -> None:
     import torch
@@ -297,7 +291,6 @@ PROJECTIONS = {
 
 
 @pytest.mark.parity
-@drawn
 @given(seed=seeds, shape=kernels)
 def test_projections_are_keras_constraints(seed: int, shape: tuple[int, ...]) -> None:
     import keras

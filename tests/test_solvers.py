@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression, MultiTaskLasso, enet_path
@@ -18,7 +18,6 @@ from .parity import compare
 
 BAR = {"float64": 1e-6}
 SOLVERS = pytest.mark.parametrize("solver", [solvers.ista, solvers.fista])
-drawn = settings(max_examples=15, deadline=None, derandomize=True)
 
 
 def regression(seed: int = 0, rows: int = 40, features: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +83,6 @@ def test_the_path_on_diabetes_is_sklearns(ratio: float) -> None:
         compare("solvers.elastic_net_path", "sklearn.linear_model.enet_path", a, b, BAR)
 
 
-@drawn
 @given(
     shape=st.sampled_from([(40, 6), (12, 20)]),
     ratio=st.sampled_from([1.0, 0.3]),

@@ -45,7 +45,7 @@ def test_cases(metrics: list[float], arguments: dict, stops: int, best: int) -> 
     assert follow(EarlyStopping.create(maximize=True, **arguments), metrics) == (stops, best)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     metrics=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, NAN]), min_size=1, max_size=12),
     patience=st.integers(0, 4),
@@ -126,7 +126,7 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     history=histories,
     alpha=st.sampled_from([0.0, 23.0, 49.0, 120.0]),

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import penalties, transforms
@@ -20,7 +20,6 @@ from .parity import TWENTY_STEPS, compare
 KEY = jax.random.key(0)
 PARAMS = {"dense": {"kernel": jnp.array([[1.0, -2.0], [0.3, 3.0]]), "bias": jnp.array([0.5, -0.5])}}
 GRADS = jax.tree.map(lambda w: jnp.cos(3 * w), PARAMS)
-drawn = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def gradient(params: Any) -> Any:
@@ -193,7 +192,6 @@ def test_strengths_may_be_schedules() -> None:
 
 
 @pytest.mark.parity
-@drawn
 @given(seed=st.integers(0, 2**16), threshold=st.sampled_from([1e-3, 0.5, 30.0]))
 def test_clips_are_torchs_and_keras(seed: int, threshold: float) -> None:
     import keras

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+# Before each turn: the last one's threads may still spin, waiting for more work.
+_PAUSE = 0.3
+
 # From a setting to a function that does the work once and may return something about it.
 Make = Callable[[Any], Callable[[], Any]]
 
@@ -47,6 +50,7 @@ def in_turn(makes: Mapping[str, Make], setting: Any, repeats: int) -> dict[str, 
         turns[name] = Turns(first, [], result)
     for _ in range(repeats):
         for name, pipe in pipes.items():
+            time.sleep(_PAUSE)
             pipe.send(True)
             seconds, result = pipe.recv()
             turns[name] = Turns(turns[name].first, [*turns[name].seconds, seconds], result)

@@ -55,13 +55,6 @@ def _positive(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, 1)
 
 
-def _gram(x: jax.Array) -> jax.Array:
-    """x'x from three of its four quarters: it is symmetric."""
-    a, b = jnp.split(x, [x.shape[1] // 2], axis=1)
-    corner = _matmul(a.T, b)
-    return jnp.block([[_matmul(a.T, a), corner], [corner.T, _matmul(b.T, b)]])
-
-
 def _gap(problem: _Problem, w: jax.Array, gw: jax.Array) -> jax.Array:
     """Primal minus dual objective at the residual, scaled to where it is feasible for the dual."""
     _, q, y2, rows, l1, l2, _ = problem
@@ -135,7 +128,7 @@ def alpha_max(
     _check(x, y)
     x, y = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x, y))
     y = y - jnp.mean(y) if fit_intercept else y
-    return jnp.max(jnp.abs(_matmul(x.T, y))) / (len(y) * l1_ratio)
+    return jnp.max(jnp.abs(_matmul(y, x))) / (len(y) * l1_ratio)
 
 
 @partial(jax.jit, static_argnames="fit_intercept")
@@ -198,11 +191,11 @@ def elastic_net_path(
         a, target = a - x_mean[None, :], target - y_mean
 
     if rows >= features:
-        gram = _gram(a) / rows
+        gram = _matmul(a.T, a) / rows
         multiply, trace = partial(_matmul, gram), jnp.trace(gram)
     else:
         multiply, trace = lambda w: _matmul(a.T, _matmul(a, w)) / rows, jnp.sum(a * a) / rows
-    q = _matmul(a.T, target)[:, None] / rows
+    q = _matmul(target, a)[:, None] / rows  # not a.T @ target, which would copy a
     y2 = jnp.sum(target * target) / rows
     l1, l2 = strengths * ratio, strengths * (1 - ratio)
     problem = _Problem(multiply, q, y2, rows, l1, l2, trace)
