@@ -28,7 +28,7 @@ def load(path: str) -> Pool:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"npz file '{path}' {what}; give the path of a file made by numpy.savez")
