@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -16,7 +17,7 @@ from ml_collections import config_flags
 
 import regjax
 from regjax import config as config_lib
-from regjax.config import Config
+from regjax.config import Config, StudyConfig
 from regjax.errors import InputError, did_you_mean
 
 USAGE = 2  # exit code of bad input
@@ -39,12 +40,12 @@ class _ConfigFile(flags.ArgumentParser):
         return config_lib.load(argument) if argument else None
 
 
-def _config_flag(values: flags.FlagValues, argv: list[str]) -> None:
-    fields = {name for name, _ in config_lib.flatten(Config())}
+def _config_flag(values: flags.FlagValues, argv: list[str], kind: type[Config] = Config) -> None:
+    fields = {name for name, _ in config_lib.flatten(kind())} - {"study.arms", "study.ranges"}
     for argument in argv:
         override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if override and override[1] not in fields:
-            raise InputError(config_lib.suggest_field(override[1]))
+            raise InputError(config_lib.suggest_field(override[1], kind))
     help_text = "a Python file with get_config(); fields are set by --config.FIELD=VALUE"
     config_flags.DEFINE_config_file(
         "config", None, help_text, flag_values=values, sys_argv=["regjax", *argv]
@@ -69,7 +70,7 @@ def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
 
 
 def _train(values: flags.FlagValues) -> None:
-    config = config_lib.check(_config(values))
+    config = config_lib.check(_run_config(values))
     workdir = _required(
         values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
     )
@@ -113,20 +114,91 @@ def _evaluate(values: flags.FlagValues) -> None:
     progress.say(console, "  ".join(f"{key} {measured[key]:.6g}" for key in keys))
 
 
+def _define_study(values: flags.FlagValues, argv: list[str]) -> None:
+    _config_flag(values, argv, StudyConfig)
+    _workdir_flag(values)
+    _storage_flag(values)
+    text = "print what would be run, and run nothing"
+    flags.DEFINE_bool("dry_run", False, text, flag_values=values)
+
+
+def _storage_flag(values: flags.FlagValues) -> None:
+    text = "where trials are recorded: nothing for a file in --workdir, or a database's URL"
+    flags.DEFINE_string("storage", "", text, flag_values=values)
+
+
+def _study(values: flags.FlagValues) -> None:
+    config = _config(values)
+    if not isinstance(config, StudyConfig):
+        raise InputError(
+            "--config is that of one run, not of a study; train it with `regjax train`, or have "
+            "get_config() return a regjax.config.StudyConfig"
+        )
+    console = _console()
+    if values["dry_run"].value:
+        from regjax.studies import outlook
+
+        outlook.show(config, console)
+        return
+    workdir = _required(values, "workdir", "give the study's folder, e.g. --workdir=runs/study")
+    from regjax.studies import coordinator
+
+    found = coordinator.run(config, workdir, values["storage"].value or "", console)
+    _show_study(found, workdir, console)
+
+
+def _define_report(values: flags.FlagValues, argv: list[str]) -> None:
+    del argv
+    _workdir_flag(values)
+    _storage_flag(values)
+
+
+def _report(values: flags.FlagValues) -> None:
+    workdir = _required(values, "workdir", "give the folder of a study")
+    from regjax.studies import coordinator, report
+
+    found = coordinator.read(workdir, values["storage"].value or "")
+    report.write(found, Path(workdir).expanduser())
+    _show_study(found, workdir, _console())
+
+
+def _show_study(found: Any, workdir: str, console: Any) -> None:
+    """The end of a study: its table, its conclusion, its report."""
+    from regjax import progress
+    from regjax.studies import report, words
+
+    if found.arms:
+        console.print(report.table(found))
+    for sentence in words.conclusion(found):
+        progress.say(console, sentence)
+    progress.say(console, f"report: {os.path.join(workdir, report.HTML)}")
+
+
 def _define_show(values: flags.FlagValues, argv: list[str]) -> None:
     _config_flag(values, argv)
 
 
 def _show(values: flags.FlagValues) -> None:
-    config = config_lib.check(_config(values))
-    from rich.console import Console
-
+    config = config_lib.check(_run_config(values))
     from regjax import show, train
 
-    console = Console(width=None if sys.stdout.isatty() else 200)  # in a pipe nothing is cut
+    console = _console()
     parts = train.assemble(config)
     console.print(show.fields(config))
     console.print(show.parameters(parts))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)  # in a pipe nothing is cut
+
+
+def _run_config(values: flags.FlagValues) -> Config:
+    config = _config(values)
+    if isinstance(config, StudyConfig):
+        raise InputError("--config is that of a study, not of one run; use `regjax study`")
+    return config
 
 
 def _config(values: flags.FlagValues) -> Config:
@@ -146,6 +218,18 @@ COMMANDS = {
         "regjax evaluate --workdir=runs/digits --split=test",
         _define_evaluate,
         _evaluate,
+    ),
+    "study": Command(
+        "search over arms and ranges, confirm each arm's best on fresh seeds, write a report",
+        "regjax study --config=configs/study_digits.py --workdir=runs/study_digits",
+        _define_study,
+        _study,
+    ),
+    "report": Command(
+        "write a study's report anew, finished or not",
+        "regjax report --workdir=runs/study_digits",
+        _define_report,
+        _report,
     ),
     "show": Command(
         "a config's fields and its network's parameters, without training",
@@ -175,9 +259,9 @@ def main(argv: list[str]) -> int:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     wrong = re.match(r"flag --config\.([^=]+)=(.*?): ", text)
-    defaults = dict(config_lib.flatten(Config()))
+    defaults = dict(config_lib.flatten(StudyConfig()))
     if wrong and wrong[1] in defaults:  # absl tells how the conversion failed, not what to write
-        hints = {name: hint for name, hint, _ in config_lib.fields()}
+        hints = {name: hint for name, hint, _ in config_lib.fields(StudyConfig)}
         kind, default = config_lib.plain_type(hints[wrong[1]]).__name__, defaults[wrong[1]]
         article = "an" if kind == "int" else "a"
         example = "" if default is None else f", as {default!r} is"

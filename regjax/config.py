@@ -8,7 +8,9 @@ lie in and each name the choices it has, so one function, `check`, refuses what 
 This module imports neither JAX nor any part of regjax that does.
 """
 
+import copy
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import json
@@ -23,7 +25,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from regjax.errors import InputError, did_you_mean
+from regjax.sweeps import Range
 
+AnyConfig = typing.TypeVar("AnyConfig", bound="Config")
 Number = Optional[float]  # noqa: UP045 - ml_collections' flags know no `float | None`
 
 
@@ -281,14 +285,43 @@ class Config(Fields):
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
 
 
+@dataclass
+class SearchConfig(Fields):
+    """A study: which arms are compared, which numbers are searched, and on how many seeds."""
+
+    name: str = "study"  # in the storage, which may hold several
+    arms: list[dict[str, Any]] = field(default_factory=lambda: [{}])  # settings: see sweeps
+    ranges: dict[str, Range] = field(default_factory=dict)  # the numbers that are searched
+    protocol: str = one_of("balanced", "balanced", "optuna")  # equal trials per arm, or one search
+    sampler: str = one_of("qmc", "qmc", "random", "grid", "tpe", "cmaes", "gp")
+    trials: int = within(8, "[1, 1000000]")  # balanced: per arm; optuna: in all
+    seeds: int = within(1, "[1, 1000]")  # runs of each trial, whose mean counts
+    objective: str = one_of("select_accuracy", "select_accuracy", "select_loss")
+    pruner: str = one_of("none", "none", "halving", "hyperband")
+    patience: int = within(0, "[0, inf)")  # trials without improvement that end it; 0: all run
+    confirm: int = within(10, "[0, 1000]")  # fresh seeds and splits for each arm's best setting
+    lanes: int = within(0, "[0, 1024]")  # trials at once; 0: chosen for the machine
+    heartbeat: float = within(600.0, "[1, inf)")  # seconds; silent for longer, a worker is dead
+
+
+@dataclass
+class StudyConfig(Config):
+    """A study: a run's config, and what is varied in it. Every run is that config with changes."""
+
+    study: SearchConfig = field(default_factory=SearchConfig)
+
+
 FLOAT32_MAX = 3.4028234e38
 
-# Where the data lies differs from machine to machine and does not change a result.
-PLACES = ("data.data_dir", "data.manual_dir")
+# What differs from machine to machine and does not change a result.
+PLACES = ("data.data_dir", "data.manual_dir", "study.lanes", "study.heartbeat")
 
 
 def load(path: str) -> Config:
     """Runs a config file and returns what its `get_config()` returns, unchecked.
+
+    Args:
+      path: a Python file, or the `config.json` that a run or a study has left.
 
     Raises:
       InputError: no such file, not Python, no `get_config`, an error in it, or no `Config`.
@@ -297,6 +330,8 @@ def load(path: str) -> Config:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"config file '{path}' {what}; give the path of a Python file")
+    if file.suffix == ".json":
+        return _load_json(file)
     if file.suffix != ".py":
         raise InputError(f"config file '{path}' is not a Python file; its name must end in .py")
     spec = importlib.util.spec_from_file_location("regjax_config_file", file)
@@ -324,6 +359,14 @@ def load(path: str) -> Config:
     return config
 
 
+def _load_json(file: Path) -> Config:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config file '{file}' cannot be read: {error}") from error
+    return from_json(text, str(file), StudyConfig if '"study"' in text else Config)
+
+
 def _describe(error: BaseException, file: Path) -> str:
     """One line for an error raised by a config file, with its line where that is known."""
     unknown = re.match(
@@ -343,7 +386,7 @@ def _describe(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}{where}: {' '.join(str(error).split())}"
 
 
-def check(config: Config) -> Config:
+def check(config: AnyConfig) -> AnyConfig:
     """Returns the config with numbers made plain, or says what is wrong with the first bad field.
 
     Raises:
@@ -426,6 +469,8 @@ def _checked(section: Any, prefix: str) -> Any:
             values[f.name] = _checked(value, f"{name}.")
         elif typing.get_origin(hints[f.name]) is tuple:
             values[f.name] = _checked_tuple(value, hints[f.name], f.metadata, name)
+        elif typing.get_origin(hints[f.name]) in (list, dict):
+            values[f.name] = _checked_container(value, typing.get_origin(hints[f.name]), name)
         else:
             values[f.name] = _checked_value(value, hints[f.name], f.metadata, name)
     return type(section)(**values)
@@ -436,6 +481,18 @@ def _checked_tuple(value: Any, hint: Any, metadata: Any, name: str) -> tuple[Any
         raise InputError(f"{name} is {value!r}, expected a tuple such as (128, 128)")
     kind = typing.get_args(hint)[0]
     return tuple(_checked_value(v, kind, metadata, f"{name}[{i}]") for i, v in enumerate(value))
+
+
+def _checked_container(value: Any, kind: Any, name: str) -> Any:
+    """A list or dict, as it is; `regjax.study.plan` looks at what is in it."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {value!r}, expected a {kind.__name__}")
+    if kind is dict:
+        return value
+    try:
+        return json.loads(json.dumps(value))  # as it will be read from config.json
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds what JSON cannot: {error}") from error
 
 
 def _checked_value(value: Any, hint: Any, metadata: Any, name: str) -> Any:
@@ -502,6 +559,25 @@ def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any
             yield f"{prefix}{f.name}", hints[f.name], f.metadata
 
 
+def with_setting(config: Config, setting: dict[str, Any]) -> Config:
+    """Returns a copy of a config with some fields set, by their dotted names, unchecked.
+
+    Raises:
+      InputError: no such field.
+
+    >>> with_setting(Config(), {"optimizer.learning_rate": 0.1}).optimizer.learning_rate
+    0.1
+    """
+    fields = dict(flatten(config))
+    new = copy.deepcopy(config)
+    for name, value in setting.items():
+        if name not in fields:
+            raise InputError(suggest_field(name, type(config)))
+        *sections, last = name.split(".")
+        setattr(functools.reduce(getattr, sections, new), last, value)
+    return new
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """Returns "field: old there, new here" for each field that would change the result.
 
@@ -521,12 +597,13 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str, source: str) -> Config:
+def from_json(text: str, source: str, kind: type[AnyConfig] = Config) -> AnyConfig:
     """Reads what `to_json` wrote.
 
     Args:
       text: JSON.
       source: the file's name, for messages.
+      kind: `Config` or `StudyConfig`.
 
     Raises:
       InputError: not JSON, unknown fields, or values that `check` refuses.
@@ -541,7 +618,7 @@ def from_json(text: str, source: str) -> Config:
     except ValueError as error:
         raise InputError(f"'{source}' is not a regjax config: {error}") from error
     try:
-        return check(_from_dict(Config, values))
+        return check(_from_dict(kind, values))
     except InputError as error:
         raise InputError(f"'{source}' is not a config of this version: {error}") from error
 
@@ -554,17 +631,19 @@ def _from_dict(cls: type, values: dict[str, Any]) -> Any:
             raise InputError(_unknown(cls, name))
         nested = dataclasses.is_dataclass(hints[name]) and isinstance(value, dict)
         given[name] = _from_dict(hints[name], value) if nested else value
+        if hints[name] == dict[str, Range] and isinstance(value, dict):
+            given[name] = {key: _from_dict(Range, ends) for key, ends in value.items()}
     return cls(**given)
 
 
-def suggest_field(name: str) -> str:
+def suggest_field(name: str, kind: type[Config] = Config) -> str:
     """Says that a dotted field does not exist, with the closest that does.
 
     >>> suggest_field("optimiser.learning_rate")[:66]
     "there is no config field 'optimiser.learning_rate' (did you mean '"
     """
-    valid = [dotted for dotted, _ in flatten(Config())]
-    hint = did_you_mean(name, valid) or did_you_mean(name, [*valid, *_sections(Config())])
+    valid = [dotted for dotted, _ in flatten(kind())]
+    hint = did_you_mean(name, valid) or did_you_mean(name, [*valid, *_sections(kind())])
     return f"there is no config field '{name}'{hint}; `regjax show` lists all fields"
 
 

@@ -55,7 +55,9 @@ class RunState(struct.PyTreeNode):
     stopping: StoppingCriterion
 
 
-def init(config: Config, network: Network, strengths: Strengths, inputs: jax.Array) -> RunState:
+def init(
+    config: Config, network: Network, strengths: Strengths, inputs: jax.Array, key: jax.Array
+) -> RunState:
     """Returns the state before the first epoch.
 
     Args:
@@ -63,8 +65,8 @@ def init(config: Config, network: Network, strengths: Strengths, inputs: jax.Arr
       network: its network.
       strengths: its numbers.
       inputs: `(N, ...)`, a batch as the network sees it; only its shape matters, but for LSUV.
+      key: the run's root key.
     """
-    key = jax.random.key(config.seed)
     params, statistics = network.init(keys.stream(key, keys.INIT), inputs)
     rate = strengths["optimizer.learning_rate"]
     tx = make_optimizer(config, strengths, rate, keys.stream(key, keys.NOISE))

@@ -3,6 +3,8 @@
 import importlib.metadata
 import platform
 import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import regjax
-from regjax import augmentation, models, optimizer, state, step, strengths, trees
+from regjax import augmentation, models, optimizer, program, state, strengths, trees
 from regjax import data as data_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
@@ -19,8 +21,9 @@ from regjax.config import Config, check
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.network import Network
+from regjax.program import Program
 from regjax.progress import EpochBar, say
-from regjax.state import RunState
+from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths
 from regjax.workdir import Workdir
 
@@ -33,19 +36,24 @@ class Assembled(NamedTuple):
     network: Network
     strengths: Strengths
 
-    def initial(self) -> RunState:
-        """The run before its first epoch."""
+    def program(self) -> Program:
+        """Its functions, to be compiled."""
+        return program.make_program(self.config, self.network)
+
+    def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
+        """What `Program.init` is given: strengths, first inputs, key."""
         train = self.arrays("train")
         assert train is not None
         rows = jnp.arange(self._start_examples())
         inputs = train.take(rows, jnp.ones(len(rows))).images
-        # Compiled, for speed and so that no two leaves share a buffer: the run is donated.
-        return jax.jit(self._init)(inputs)
+        return self.strengths, inputs, jax.random.key(self.config.seed)
 
     def shapes(self) -> RunState:
         """The run's structure, without computing it."""
         shape = (self._start_examples(), *self.data.input_shape)
-        return jax.eval_shape(self._init, jax.ShapeDtypeStruct(shape, jnp.float32))
+        init = partial(state.init, self.config, self.network, self.strengths)
+        inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.eval_shape(init, inputs, jax.random.key(self.config.seed))
 
     def arrays(self, split: str) -> Arrays | None:
         """A split on the device, or None where it is empty."""
@@ -53,9 +61,6 @@ class Assembled(NamedTuple):
         if not len(part.labels):
             return None
         return Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
-
-    def _init(self, inputs: jax.Array) -> RunState:
-        return state.init(self.config, self.network, self.strengths, inputs)
 
     def _start_examples(self) -> int:
         """How many training examples the network starts with: LSUV looks at a batch of them."""
@@ -70,19 +75,19 @@ def assemble(config: Config) -> Assembled:
     """
     config = check(config)
     pool = data_lib.load(config.data.name, config.data.data_dir, config.data.manual_dir)
-    data = data_lib.draw(pool, config.data, config.seed)
-    classes, examples = len(data.classes), len(data.splits["train"].labels)
-    module = models.build(config.model, data.input_shape, classes)
-    parts = Assembled(
-        config,
-        data,
-        Network(config.model, module, classes),
-        strengths.from_config(config, examples),
-    )
+    parts = put_together(config, data_lib.draw(pool, config.data, config.seed))
     for conflict in (_data_conflict, _batch_conflict, _mask_conflict):
         if message := conflict(parts):
             raise InputError(message)
     return parts
+
+
+def put_together(config: Config, data: Data) -> Assembled:
+    """What `assemble` returns, of a config that was checked and data that were drawn."""
+    classes, examples = len(data.classes), len(data.splits["train"].labels)
+    module = models.build(config.model, data.input_shape, classes)
+    network = Network(config.model, module, classes)
+    return Assembled(config, data, network, strengths.from_config(config, examples))
 
 
 def _data_conflict(parts: Assembled) -> str | None:
@@ -163,8 +168,9 @@ def _train(
 ) -> dict[str, Any]:
     config, about = parts.config, {"data": parts.data.fingerprint}
     done = checkpoints.latest()
+    functions = parts.program()
     if done is None:
-        run = parts.initial()
+        run = functions.init(*parts.start())
     else:
         if checkpoints.about(done)["data"] != parts.data.fingerprint:
             raise InputError(
@@ -176,30 +182,38 @@ def _train(
     kept = workdir.keep_metrics(done or 0)
     if kept != list(range(1, (done or 0) + 1)):
         say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
-    train_set, valid_set = parts.arrays("train"), parts.arrays("valid")
+    arrays = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()
-    run_epoch = jax.jit(step.make_run_epoch(config, parts.network), donate_argnums=1)
-    compiled = run_epoch.lower(parts.strengths, run, train_set, valid_set).compile()
+    compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
     compile_seconds = time.perf_counter() - compiling
 
     with EpochBar(config.epochs, int(run.epoch), console) as show:
-        while int(run.epoch) < config.epochs and not bool(run.stopping.stopped):
-            started = time.perf_counter()
-            run, measured = jax.block_until_ready(
-                compiled(parts.strengths, run, train_set, valid_set)
-            )
-            seconds = time.perf_counter() - started
-            line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
-            line["seconds"] = seconds
+        for after, line in epochs(parts, compiled, run, arrays):
+            run = after
             workdir.add_metrics(line)
             if _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
             show(line)
     checkpoints.wait()
-    result = _result(parts, run, workdir, checkpoints, compile_seconds)
+    result = _result(parts, functions, run, workdir, checkpoints, compile_seconds)
     workdir.write_result(result)
     return result
+
+
+def epochs(
+    parts: Assembled, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
+) -> Iterator[tuple[RunState, dict[str, Any]]]:
+    """Yields the run after each epoch until it ends, and the epoch's metrics as numbers.
+
+    The run that was yielded is donated to the next epoch: copy what is to be kept.
+    """
+    while int(run.epoch) < parts.config.epochs and not bool(run.stopping.stopped):
+        started = time.perf_counter()
+        run, measured = jax.block_until_ready(run_epoch(parts.strengths, run, *arrays))
+        seconds = time.perf_counter() - started
+        line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
+        yield run, line | {"seconds": seconds}
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
@@ -209,6 +223,7 @@ def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
 
 def _result(
     parts: Assembled,
+    functions: Program,
     run: RunState,
     workdir: Workdir,
     checkpoints: Checkpoints,
@@ -222,18 +237,11 @@ def _result(
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
     best_run = checkpoints.restore(best, run)
-    evaluate = jax.jit(step.make_evaluate(parts.config, parts.network))
-    scores: dict[str, Any] = {}
-    for split in ("test", "select", "valid"):
-        arrays = parts.arrays(split)
-        measured = evaluate(best_run.train, arrays) if arrays else {}
-        for name in ("accuracy", "loss"):
-            scores[f"{split}_{name}"] = measured[name].item() if measured else None
-    ended = bool(run.stopping.stopped)
+    scores = measure(parts, functions, best_run.train, ("test", "select", "valid"))
     return scores | {
         "best_epoch": best,
         "epochs": int(run.epoch),
-        "stopped_because": ("nan" if run.stopping.saw_nan else "patience") if ended else "epochs",
+        "stopped_because": stopped_because(run),
         "parameters": trees.count(run.train.params),
         "seconds": sum(line["seconds"] for line in workdir.read_metrics()),
         "compile_seconds": compile_seconds,
@@ -241,6 +249,26 @@ def _result(
         "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
         "versions": versions(),
     }
+
+
+def measure(
+    parts: Assembled, functions: Program, train_state: TrainState, splits: Sequence[str]
+) -> dict[str, float | None]:
+    """`SPLIT_accuracy` and `SPLIT_loss` for each split, None where it is empty."""
+    scores: dict[str, float | None] = {}
+    for split in splits:
+        arrays = parts.arrays(split)
+        measured = functions.evaluate(train_state, arrays) if arrays else {}
+        for name in ("accuracy", "loss"):
+            scores[f"{split}_{name}"] = measured[name].item() if measured else None
+    return scores
+
+
+def stopped_because(run: RunState) -> str:
+    """Why a run ended: `patience` (whatever the criterion), `nan` or `epochs`."""
+    if not run.stopping.stopped:
+        return "epochs"
+    return "nan" if run.stopping.saw_nan else "patience"
 
 
 def versions() -> dict[str, str]:

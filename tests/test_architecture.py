@@ -19,6 +19,7 @@ FLOORS = {
     1: {
         "activations",
         "augment",
+        "comparison",
         "convolution",
         "dropout",
         "initializers",
@@ -32,7 +33,7 @@ FLOORS = {
         "stopping",
         "transforms",
     },
-    2: {"config", "data", "models", "strengths"},
+    2: {"config", "data", "models", "strengths", "sweeps"},
     3: {
         "augmentation",
         "averaging",
@@ -40,10 +41,21 @@ FLOORS = {
         "network",
         "objective",
         "optimizer",
+        "program",
         "state",
         "step",
     },
-    4: {"checkpoint", "workdir", "progress", "train", "evaluate", "show", "cli", "__main__"},
+    4: {
+        "checkpoint",
+        "workdir",
+        "progress",
+        "train",
+        "evaluate",
+        "show",
+        "studies",
+        "cli",
+        "__main__",
+    },
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
 NEIGHBOURS = {"metrics": {"losses"}, "optimizers": {"transforms"}}

@@ -99,7 +99,8 @@ def made(options: dict[str, Any]) -> tuple[Config, Any, Any, Any, Arrays]:
     network = Network(config.model, models.build(config.model, shape, 3), 3)
     numbers = strengths.from_config(config, 20)
     batch = data.take(jnp.arange(20), jnp.ones(20)).images
-    return config, network, numbers, state.init(config, network, numbers, batch), data
+    key = jax.random.key(config.seed)
+    return config, network, numbers, state.init(config, network, numbers, batch, key), data
 
 
 def options_of(name: str, choice: str) -> dict[str, Any]:

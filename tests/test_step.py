@@ -32,7 +32,8 @@ def arrays(shape: tuple[int, ...], examples: int, seed: int = 0, classes: int = 
 def assembled(config: Config, shape: tuple[int, ...], examples: int) -> Any:
     network = Network(config.model, models.build(config.model, shape, 10), 10)
     numbers = strengths.from_config(config, examples)
-    return network, numbers, state.init(config, network, numbers, jnp.zeros((1, *shape)))
+    key = jax.random.key(config.seed)
+    return network, numbers, state.init(config, network, numbers, jnp.zeros((1, *shape)), key)
 
 
 def small(**changes: Any) -> Config:

@@ -264,7 +264,7 @@ def test_a_network_that_diverges_at_once_is_told(tmp_path: Path) -> None:
 
 def test_ties_keep_the_earlier_checkpoint_and_nan_is_never_best(tmp_path: Path) -> None:
     parts = train_lib.assemble(config())
-    run = parts.initial()
+    run = parts.program().init(*parts.start())
     with Checkpoints(tmp_path / "c") as checkpoints:
         for epoch, metric in enumerate([0.5, 0.7, 0.7, jnp.nan, 0.6], start=1):
             stopping = run.stopping.update(epoch, metric)

@@ -31,16 +31,16 @@ def regjax_epoch(config: config_lib.Config) -> Callable[[], None]:
     """Returns a function that runs one epoch of training and evaluation."""
     import jax
 
-    from regjax import step, train
+    from regjax import train
 
     parts = train.assemble(config)
     data = parts.arrays("train"), parts.arrays("valid")
-    run_epoch = jax.jit(step.make_run_epoch(config, parts.network), donate_argnums=1)
-    state = parts.initial()
+    functions = parts.program()
+    state = functions.init(*parts.start())
 
     def epoch() -> None:
         nonlocal state
-        state, _ = jax.block_until_ready(run_epoch(parts.strengths, state, *data))  # pyright: ignore
+        state, _ = jax.block_until_ready(functions.run_epoch(parts.strengths, state, *data))  # pyright: ignore
 
     return epoch
 

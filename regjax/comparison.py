@@ -1,0 +1,168 @@
+"""Whether one method beats another: scores over the same seeds, with intervals that hold.
+
+Scores are arrays of one number a seed, in the same order of seeds for every method, so that
+differences are paired. A seed on which a method failed is NaN and leaves its comparisons.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+Scores = Mapping[str, np.ndarray]
+
+
+class Estimate(NamedTuple):
+    """A mean and its 95 % interval; NaN where one value says nothing of the spread."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """How much one method's mean is above another's.
+
+    Attributes:
+      estimate: of the mean of the paired differences.
+      p: two-sided, of the paired t-test, corrected by Holm over all that were tested together.
+      effect: Hedges' g of the paired differences: their mean over their standard deviation.
+      seeds: how many pairs.
+    """
+
+    estimate: Estimate
+    p: float
+    effect: float
+    seeds: int
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the corrected p is below .05."""
+        return bool(self.p < 0.05)
+
+
+def estimate(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Estimate:
+    """The mean with its 95 % bootstrap-t interval (Efron 1982).
+
+    The resamples are studentized. For few seeds the percentile interval is far too narrow (it
+    covers 83 % at five normal values), the expanded one and BCa still are; this one covers 94 to
+    95 %, also where the values are skewed, and pays for it in width.
+
+    >>> estimate(np.array([0.5, 0.5, 0.5]))
+    Estimate(mean=0.5, low=0.5, high=0.5)
+    """
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < 2:
+        return Estimate(float(values.mean()) if n else np.nan, np.nan, np.nan)
+    mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(n)
+    if np.ptp(values) == 0:
+        return Estimate(mean, mean, mean)
+    drawn = values[np.random.default_rng(seed).integers(0, n, (resamples, n))]
+    errors = drawn.std(axis=1, ddof=1) / np.sqrt(n)
+    spread = errors > 1e-9 * error  # a resample of one value alone has no t
+    t = (drawn.mean(axis=1)[spread] - mean) / errors[spread]
+    low, high = np.quantile(t, [0.025, 0.975])
+    return Estimate(mean, float(mean - high * error), float(mean - low * error))
+
+
+def compare(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Difference]:
+    """The first of each pair against the second, all tests corrected together (Holm 1979).
+
+    >>> scores = np.array([0.9, 0.8, 0.85]), np.array([0.7, 0.6, 0.66])
+    >>> compare({"a": scores})["a"].told_apart
+    True
+    """
+    raw = {name: _difference(first - second) for name, (first, second) in pairs.items()}
+    tested = [name for name in raw if np.isfinite(raw[name].p)]
+    if not tested:
+        return raw
+    corrected: Any = multipletests([raw[name].p for name in tested], method="holm")[1]
+    told = {name: float(p) for name, p in zip(tested, corrected, strict=True)}
+    return {name: d._replace(p=told.get(name, np.nan)) for name, d in raw.items()}
+
+
+def _difference(values: np.ndarray) -> Difference:
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < 2:
+        return Difference(estimate(values), np.nan, np.nan, n)
+    spread = values.std(ddof=1)
+    if np.ptp(values) == 0:  # the t-test knows no spread: equal, or different beyond doubt
+        equal = not np.any(values)
+        return Difference(estimate(values), float(equal), 0.0 if equal else np.nan, n)
+    small = 1 - 3 / (4 * (n - 1) - 1) if n > 2 else 1.0
+    result: Any = stats.ttest_1samp(values, 0)
+    p = float(result.pvalue)
+    return Difference(estimate(values), p, float(small * values.mean() / spread), n)
+
+
+def probability_best(scores: Scores, resamples: int = 20_000, seed: int = 0) -> dict[str, float]:
+    """How probable it is that each method has the largest mean; 0 for one that failed on a seed.
+
+    The share of draws from the means' posterior under a flat prior, in the model score = method +
+    seed + residual, residuals of one variance for all. (A few seeds are too few for a covariance of
+    many methods, and for a bootstrap, which knows no mean outside of what it has seen.)
+
+    >>> probability_best({"a": np.array([1.0, 2.0, 3.0]), "b": np.array([0.0, 1.0, 2.0])})
+    {'a': 1.0, 'b': 0.0}
+    """
+    whole = {n: np.asarray(v, float) for n, v in scores.items() if np.isfinite(v).all()}
+    if not whole:
+        return dict.fromkeys(scores, 0.0)
+    table, rng = np.array(list(whole.values())), np.random.default_rng(seed)
+    means = table.mean(axis=1, keepdims=True)
+    residuals = table - means - table.mean(axis=0) + table.mean()
+    freedom = max((table.shape[0] - 1) * (table.shape[1] - 1), 1)
+    error = np.sqrt((residuals**2).sum() / freedom / table.shape[1])
+    drawn = rng.normal(size=(len(table), resamples))
+    drawn = means + error * drawn / np.sqrt(rng.chisquare(freedom, resamples) / freedom)
+    best = np.asarray(drawn == drawn.max(axis=0))
+    share = dict(zip(whole, (best / np.sum(best, axis=0)).mean(axis=1), strict=True))
+    return {name: float(share.get(name, 0.0)) for name in scores}
+
+
+def tied_with_best(scores: Scores) -> list[str]:
+    """The method of the largest mean, and those that cannot be told from it.
+
+    All pairs are tested, since which method is best is read off the same scores: so where there is
+    no difference at all, one is called best alone in at most 5 % of studies.
+
+    >>> tied_with_best({"a": np.array([3.0, 2.9, 3.1]), "b": np.array([1.0, 1.1, 1.0])})
+    ['a']
+    """
+    whole = {name: values for name, values in scores.items() if np.isfinite(values).all()}
+    if not whole:
+        return []
+    names = sorted(whole, key=lambda name: -whole[name].mean())
+    pairs = {
+        f"{i} {j}": (whole[a], whole[b])
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+        if i < j
+    }
+    tested = compare(pairs)
+    told = {i for i in range(1, len(names)) if tested[f"0 {i}"].told_apart}
+    return [name for i, name in enumerate(names) if i not in told]
+
+
+def trend(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Spearman's rank correlation of x and y within groups, and its p (by the t distribution).
+
+    Both are ranked within each group, as shares of its size, so that a group's own level does not
+    count.
+    """
+    ranks = [np.zeros(len(x)), np.zeros(len(x))]
+    groups = np.asarray(groups)
+    for group in np.unique(groups):
+        members = groups == group
+        for rank, values in zip(ranks, (x, y), strict=True):
+            rank[members] = stats.rankdata(values[members]) / (members.sum() + 1) - 0.5
+    freedom = len(x) - len(np.unique(groups)) - 1
+    if freedom < 1 or any(np.ptp(rank) == 0 for rank in ranks):
+        return np.nan, np.nan
+    rho = float((ranks[0] @ ranks[1]) / np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
+    t = rho * np.sqrt(freedom / max(1 - rho * rho, 1e-12))
+    return rho, float(2 * stats.t.sf(abs(t), freedom))

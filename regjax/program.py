@@ -1,0 +1,62 @@
+"""A config's functions as compiled programs: one for all runs that differ in numbers only."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+
+from regjax import config as config_lib
+from regjax import state, step
+from regjax.batch import Arrays
+from regjax.config import Config
+from regjax.network import Network
+from regjax.state import RunState, TrainState
+from regjax.step import Metrics
+from regjax.strengths import Strengths
+
+
+class Program(NamedTuple):
+    """What a run calls, each compiled at its first call.
+
+    Attributes:
+      init: `init(strengths, inputs, key) -> run`, see `state.init`.
+      run_epoch: `run_epoch(strengths, run, train, valid) -> (run, metrics)`; donates the run.
+      evaluate: `evaluate(state, arrays) -> metrics`.
+    """
+
+    init: Callable[[Strengths, jax.Array, jax.Array], RunState]
+    run_epoch: jax.stages.Wrapped
+    evaluate: Callable[[TrainState, Arrays], Metrics]
+
+
+def make_program(config: Config, network: Network) -> Program:
+    """Returns the functions of a config, to be compiled when they are first called."""
+    return Program(
+        jax.jit(partial(state.init, config, network)),
+        jax.jit(step.make_run_epoch(config, network), donate_argnums=1),
+        jax.jit(step.make_evaluate(config, network)),
+    )
+
+
+def structure(config: Config, strengths: Strengths) -> str:
+    """Returns a text that two configs share exactly if one program can run both.
+
+    What is left out: the seed, the data (a program is compiled anew for other shapes), and the
+    values of the strengths, though not which there are.
+
+    >>> from regjax.strengths import from_config
+    >>> texts = [structure(c, from_config(c, 10)) for c in (Config(seed=1), Config(seed=2))]
+    >>> texts[0] == texts[1]
+    True
+    """
+    numbers = {name for name, _, metadata in config_lib.fields() if metadata.get("traced")}
+    if config.loss.name == "focal":
+        numbers -= {"loss.gamma"}  # evaluation has it without strengths
+    static = {
+        name: value
+        for name, value in config_lib.flatten(config)
+        if name not in numbers and name != "seed" and not name.startswith(("data.", "study."))
+    }
+    return json.dumps([static, sorted(strengths)], sort_keys=True)

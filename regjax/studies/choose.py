@@ -1,0 +1,62 @@
+"""Decisions that follow from the trials alone: where the search ends, and each arm's best."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from regjax.config import StudyConfig
+from regjax.studies import plan
+
+
+def sign(study: StudyConfig) -> int:
+    """1 where larger is better, −1 where smaller is."""
+    return 1 if study.study.objective.endswith("accuracy") else -1
+
+
+def stopped_after(study: StudyConfig, trials: Sequence[FrozenTrial]) -> int | None:
+    """The number of the last trial that counts, if the search has stopped before its end.
+
+    It stops after `patience` trials in a row, in the order of their numbers, without a new best;
+    in a balanced search at the end of a round, so that the arms stay equal.
+
+    Args:
+      study: the config.
+      trials: in the order of their numbers; those behind one that is not done do not count.
+    """
+    search = study.study
+    if not search.patience:
+        return None
+    round_size = len(search.arms) if search.protocol == "balanced" else 1
+    best, misses = None, 0
+    for place, trial in enumerate(trials):
+        if trial.user_attrs["number"] != place or not trial.state.is_finished():
+            return None
+        value = None if trial.value is None else sign(study) * trial.value
+        improved = value is not None and (best is None or value > best)
+        best, misses = (value, 0) if improved else (best, misses + 1)
+        if misses >= search.patience and (place + 1) % round_size == 0:
+            return place
+    return None
+
+
+def counted(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials up to where the search stopped."""
+    last = stopped_after(study, trials)
+    return [t for t in trials if last is None or t.user_attrs["number"] <= last]
+
+
+def best_of_arms(study: StudyConfig, trials: Sequence[FrozenTrial]) -> dict[str, dict[str, Any]]:
+    """The parameters of each arm's best trial, by the arm's label; ties keep the earlier.
+
+    An arm none of whose trials had a result is not there.
+    """
+    arms, best = study.study.arms, {}
+    for trial in counted(study, trials):
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            name = plan.label(arms, plan.arm_of(arms, trial.params))
+            value = sign(study) * trial.value
+            if name not in best or value > best[name][0]:
+                best[name] = (value, trial.params)
+    order = [plan.label(arms, arm) for arm in arms]
+    return {name: best[name][1] for name in order if name in best}

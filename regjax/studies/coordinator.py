@@ -1,0 +1,178 @@
+"""A study from its config to its report: checks, starts the workers, watches, sums up.
+
+The workers need nobody: they take trials from the storage until there are none. The coordinator
+only starts them, again where one dies, and shows what they have done. Several coordinators may
+share a storage, in one folder or on many machines; each ends when the whole study has.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from regjax.config import StudyConfig
+from regjax.errors import InputError
+from regjax.progress import say
+from regjax.studies import folder, plan, report, result
+from regjax.studies.ledger import Ledger
+from regjax.studies.progress import TrialBar
+from regjax.studies.result import StudyResult
+from regjax.studies.storage import open_storage
+from regjax.train import assemble
+
+PAUSE = 0.3  # seconds between two looks at the storage
+DEATHS = 3  # of workers in a row, without a trial finished, that end a study
+
+
+def check(study: StudyConfig) -> StudyConfig:
+    """Checks a study down to the networks and the data of its arms, without training.
+
+    Raises:
+      InputError: what cannot work, in the study or in any arm.
+    """
+    study = plan.check(study)
+    for split in ("select", *(["test"] if study.study.confirm else [])):
+        if getattr(study.data, split) == 0:
+            raise InputError(f"data.{split} is 0, but a study needs that split; give it a size")
+    for arm in study.study.arms:
+        low = {name: r.low for name, r in plan.applying(study, arm).items()}
+        assemble(plan.config_of(study, {**arm, **low}, study.seed))
+    return study
+
+
+def lanes(study: StudyConfig) -> int:
+    """How many trials train at once: as asked, else one a core of this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return study.study.lanes or max(1, min(cores or 1, plan.budget(study)))
+
+
+def run(
+    study: StudyConfig, path: str | Path, storage: str = "", console: Console | None = None
+) -> StudyResult:
+    """Runs a study to its end, or goes on with what was begun, and writes its report.
+
+    Args:
+      study: the config.
+      path: its folder.
+      storage: as `open_storage` has it; by default a journal file in the folder.
+      console: where to report; by default to standard output.
+
+    Returns:
+      What it found.
+
+    Raises:
+      InputError: a study that cannot work, another study's folder or storage, workers that die,
+        or no trial that ended with a number.
+    """
+    console, workdir = console or Console(), Path(path).expanduser()
+    study = check(study)
+    folder.claim(workdir, study)
+    opened = open_storage(storage, workdir)
+    ledgers = [Ledger(opened, study, phase) for phase in ("search", "confirm")]
+    before = _look(study, ledgers)
+    if before.rows and not before.finished:
+        say(console, f"resuming '{workdir}' after {len(before.rows)} trials")
+    if not before.finished:
+        _watch(study, workdir, storage, ledgers, console, len(before.rows))
+    found = _look(study, ledgers)
+    _check_outcome(found)
+    report.write(found, workdir)
+    return found
+
+
+def read(path: str | Path, storage: str = "") -> StudyResult:
+    """What a study has found so far.
+
+    Raises:
+      InputError: no study there, or a storage that cannot be read.
+    """
+    workdir = Path(path).expanduser()
+    study = folder.read_config(workdir)
+    opened = open_storage(storage, workdir)
+    return _look(study, [Ledger(opened, study, phase) for phase in ("search", "confirm")])
+
+
+def _look(study: StudyConfig, ledgers: list[Ledger]) -> StudyResult:
+    return result.collect(study, *(ledger.trials() for ledger in ledgers))
+
+
+def _check_outcome(found: StudyResult) -> None:
+    if not any(row["stopped_because"] != "nan" for row in found.rows):
+        raise InputError(
+            f"none of {len(found.rows)} trials had a finite loss; lower the ranges of "
+            "optimizer.learning_rate or penalty.strength, or set optimizer.clip, in a new --workdir"
+        )
+
+
+def _watch(
+    study: StudyConfig,
+    workdir: Path,
+    storage: str,
+    ledgers: list[Ledger],
+    console: Console,
+    done: int,
+) -> None:
+    """Keeps the workers running until they have ended by themselves."""
+    count = lanes(study)
+    workers = [_start(workdir, storage) for _ in range(count)]
+    deaths, finished = 0, done
+    say(console, _headline(study, count))
+    try:
+        with TrialBar(study, console) as show:
+            while any(worker.poll() is None for worker in workers):
+                time.sleep(PAUSE)
+                trials = [ledger.trials() for ledger in ledgers]
+                show(trials)
+                total = sum(trial.state.is_finished() for phase in trials for trial in phase)
+                if total > finished:
+                    deaths, finished = 0, total
+                for i, worker in enumerate(workers):
+                    if worker.poll():
+                        deaths += 1
+                        _check_death(worker, deaths)
+                        workers[i] = _start(workdir, storage)
+            show([ledger.trials() for ledger in ledgers])
+        for worker in workers:
+            if worker.returncode:
+                _check_death(worker, DEATHS)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.communicate()
+
+
+def _start(workdir: Path, storage: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), storage]
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **quiet)
+
+
+def _check_death(worker: subprocess.Popen, deaths: int) -> None:
+    """Raises what a worker could not go on with, or that workers die again and again."""
+    assert worker.stderr is not None
+    lines = worker.stderr.read().splitlines() or [f"exit code {worker.returncode}"]
+    try:
+        told = json.loads(lines[-1])["error"]
+    except (ValueError, TypeError, KeyError):
+        told = None
+    if told:
+        raise InputError(told)
+    if deaths >= DEATHS:
+        raise InputError(
+            f"{deaths} workers in a row died ({lines[-1][:300]}); what was finished is kept, and "
+            "the same command goes on"
+        )
+
+
+def _headline(study: StudyConfig, count: int) -> str:
+    search, arms = study.study, len(study.study.arms)
+    each = f", {search.trials} each" if search.protocol == "balanced" else ""
+    then = f", then {search.confirm} fresh seeds an arm" if search.confirm else ""
+    many = "lanes" if count > 1 else "lane"
+    return f"{arms} arms{each}: {plan.budget(study)} trials{then}; {count} {many}"

@@ -1,0 +1,54 @@
+"""The folder of a study: its config, and the names of what it leaves."""
+
+from pathlib import Path
+
+import filelock
+
+from regjax import config as config_lib
+from regjax.config import StudyConfig
+from regjax.errors import InputError
+from regjax.workdir import write
+
+CONFIG = "config.json"
+
+
+def read_config(workdir: Path) -> StudyConfig:
+    """Reads a study's `config.json`.
+
+    Raises:
+      InputError: no study there, or a damaged file.
+    """
+    try:
+        text = (workdir / CONFIG).read_text()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"--workdir '{workdir}' holds no study (no {CONFIG}); `regjax study` makes one"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"'{workdir / CONFIG}' cannot be read: {error}") from error
+    return config_lib.from_json(text, str(workdir / CONFIG), StudyConfig)
+
+
+def claim(workdir: Path, study: StudyConfig) -> None:
+    """Makes a folder this study's own, with its `config.json` in it.
+
+    Raises:
+      InputError: another study's or run's folder, no folder, or one that cannot be written.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"--workdir '{workdir}' is a file; give a folder")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "workers").mkdir(exist_ok=True)
+        with filelock.FileLock(workdir / ".lock"):  # others may come at the same time
+            if not (workdir / CONFIG).exists():
+                write(workdir / CONFIG, config_lib.to_json(study))
+        if differences := config_lib.differences(read_config(workdir), study):
+            raise InputError(
+                f"--workdir '{workdir}' holds a study with another config "
+                f"({'; '.join(differences)}); give another --workdir or the same config"
+            )
+    except OSError as error:
+        raise InputError(
+            f"--workdir '{workdir}' cannot be written: {error.strerror or error}"
+        ) from error

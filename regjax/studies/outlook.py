@@ -1,0 +1,88 @@
+"""What a study would run, and what that would take, from one epoch of its first arm."""
+
+import time
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from regjax import program, train
+from regjax.config import StudyConfig
+from regjax.progress import say
+from regjax.studies import coordinator, plan, report
+
+
+def show(study: StudyConfig, console: Console) -> None:
+    """Prints arms, ranges, trials, programs, memory and time; trains nothing but two epochs.
+
+    Raises:
+      InputError: a study that cannot work.
+    """
+    study = coordinator.check(study)
+    search = study.study
+    table = Table("arm", "setting", "searched")
+    for arm in search.arms:
+        searched = ", ".join(plan.applying(study, arm)) or "nothing"
+        table.add_row(plan.label(search.arms, arm), str(arm), searched)
+    console.print(table)
+    for name, r in search.ranges.items():
+        say(console, f"{name}: {report.range_text(r)}")
+    runs = plan.budget(study) * search.seeds + len(search.arms) * search.confirm
+    lanes = coordinator.lanes(study)
+    measured = _measure(study)
+    most = runs * study.epochs * measured["epoch"] + measured["compile"] * _programs(study)
+    say(console, f"protocol {search.protocol}, sampler {search.sampler}")
+    say(
+        console,
+        f"{plan.budget(study)} trials, {runs} runs in all with the confirmation, {lanes} at once",
+    )
+    say(console, f"{_programs(study)} programs to compile, {measured['compile']:.1f} s the first")
+    say(console, f"{measured['bytes'] * lanes / 2**20:,.0f} MiB for data and networks")
+    say(
+        console,
+        f"{measured['epoch']:.3f} s an epoch of the first arm: at most {_clock(most / lanes)}, "
+        "less where runs stop early",
+    )
+
+
+def _programs(study: StudyConfig) -> int:
+    """How many programs the arms need, where ranges vary nothing but traced numbers."""
+    texts = set()
+    for arm in study.study.arms:
+        low = {name: r.low for name, r in plan.applying(study, arm).items()}
+        parts = train.assemble(plan.config_of(study, {**arm, **low}, study.seed))
+        texts.add(program.structure(parts.config, parts.strengths))
+    return len(texts)
+
+
+def _measure(study: StudyConfig) -> dict[str, float]:
+    arm = study.study.arms[0]
+    low = {name: r.low for name, r in plan.applying(study, arm).items()}
+    parts = train.assemble(plan.config_of(study, {**arm, **low}, study.seed))
+    arrays: Any = (parts.arrays("train"), parts.arrays("valid"))
+    started = time.perf_counter()
+    functions = parts.program()
+    run = functions.init(*parts.start())
+    compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
+    compile_seconds = time.perf_counter() - started
+    memory = compiled.memory_analysis()
+    run, _ = jax.block_until_ready(compiled(parts.strengths, run, *arrays))
+    started = time.perf_counter()
+    jax.block_until_ready(compiled(parts.strengths, run, *arrays))
+    return {
+        "compile": compile_seconds,
+        "epoch": time.perf_counter() - started,
+        "bytes": float(memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0),
+    }
+
+
+def _clock(seconds: float) -> str:
+    """A time as it is shown.
+
+    >>> _clock(30), _clock(200), _clock(8000)
+    ('30 s', '3.3 min', '2.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,260 @@
+"""The plots of a report, each as a PNG in light or dark colours. Colour-blind safe (Okabe, Ito)."""
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from regjax.config import StudyConfig
+from regjax.studies import choose, plan, words
+from regjax.studies.result import Row, StudyResult, importances
+
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#888888"]
+MARKERS = "os^DvPX*"
+LIGHT = {"text": "#1a1a1a", "ground": "#ffffff", "grid": "#dddddd"}
+DARK = {"text": "#e8e8e8", "ground": "#16181c", "grid": "#3a3d44"}
+
+
+def render(draw: Callable[[Any], None], colours: dict[str, str], height: float = 3.4) -> bytes:
+    """A plot as a PNG.
+
+    Args:
+      draw: draws on the axes that it is given.
+      colours: `LIGHT` or `DARK`.
+      height: inches, at a width of 7.
+    """
+    text, ground, grid = colours["text"], colours["ground"], colours["grid"]
+    style: Any = {
+        "text.color": text,
+        "axes.labelcolor": text,
+        "axes.edgecolor": grid,
+        "xtick.color": text,
+        "ytick.color": text,
+        "axes.facecolor": ground,
+        "figure.facecolor": ground,
+        "legend.facecolor": ground,
+        "legend.edgecolor": grid,
+        "grid.color": grid,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.size": 10,
+        "legend.fontsize": 9,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(7, height), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], float]]:
+    """Every plot that there are data for: by file name its caption, how to draw it, its height."""
+    study, found = result.config, {}
+    done = [row for row in result.rows if not math.isnan(row["value"])]
+    if result.arms:
+        caption = f"{_title(study, 'test')} of each arm's best setting on fresh seeds and splits"
+        found["arms"] = (
+            f"{caption}: mean, 95 % interval, and each seed",
+            lambda axes: _arms(axes, result),
+            1.0 + 0.34 * len(result.arms),
+        )
+    if not done:
+        return found
+    found["search"] = (
+        f"{_title(study)} of each trial in the order of the search",
+        lambda axes: _search(axes, result, done),
+        3.4,
+    )
+    for name in study.study.ranges:
+        if any(not math.isnan(row[name]) for row in done):
+            found[f"by_{name.replace('.', '_')}"] = (
+                f"{_title(study)} by {name}",
+                lambda axes, name=name: _by_range(axes, study, done, name),
+                3.4,
+            )
+    if len(plan.factors(study.study.arms)) == 2:
+        found["grid"] = (
+            _grid_caption(result),
+            lambda axes: _grid(axes, result, done),
+            3.4,
+        )
+    found["curves"] = (
+        f"{_title(study, 'valid')} by epoch: each arm's best trial, up to where it stopped",
+        lambda axes: _curves(axes, study, done),
+        3.8,
+    )
+    if shares := importances(result):
+        found["importances"] = (
+            "What the search's results depend on: permutation importance in a random forest",
+            lambda axes: _importances(axes, shares),
+            0.9 + 0.34 * len(shares),
+        )
+    return found
+
+
+def _title(study: StudyConfig, split: str = "select") -> str:
+    name = study.study.objective.replace("select", split).replace("_", " ")
+    return f"{name.capitalize()}{' (%)' if words.scale(study) == 100 else ''}"
+
+
+def _groups(study: StudyConfig, rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows by the level of the first factor."""
+    names = plan.varied(study.study.arms)
+    if not names:
+        return {"": rows}
+    levels = dict.fromkeys(str(arm.get(names[0])) for arm in study.study.arms)
+    return {level: [r for r in rows if str(r[names[0]]) == level] for level in levels}
+
+
+def _legend(axes: Any, study: StudyConfig) -> None:
+    if names := plan.varied(study.study.arms):
+        axes.legend(title=names[0], loc="best")
+
+
+def _zoom(axes: Any, values: np.ndarray) -> None:
+    """Shows the upper or lower three quarters in full: a few failed trials hide the rest."""
+    low, high = np.quantile(values, [0.1, 0.9])
+    margin = 0.6 * (high - low) or 0.5
+    bottom, top = max(low - margin, values.min()), min(high + margin, values.max())
+    pad = 0.05 * (top - bottom) or 0.5
+    axes.set_ylim(bottom - pad, top + pad)
+
+
+def _arms(axes: Any, result: StudyResult) -> None:
+    scale = words.scale(result.config)
+    for place, arm in enumerate(reversed(result.arms)):
+        mean, low, high = (scale * x for x in arm.score)
+        colour = COLOURS[0] if arm.label in result.tied else COLOURS[-1]
+        axes.scatter(scale * arm.scores, [place] * len(arm.scores), s=9, color=colour, alpha=0.4)
+        if not math.isnan(low):
+            axes.plot([low, high], [place, place], color=colour, lw=2)
+        axes.plot(mean, place, "o", color=colour, ms=6)
+    axes.set_yticks(range(len(result.arms)), [arm.label for arm in reversed(result.arms)])
+    axes.set_xlabel(_title(result.config, "test"))
+    scores = scale * np.concatenate([arm.scores for arm in result.arms])
+    scores = scores[np.isfinite(scores)]
+    pad = 0.05 * np.ptp(scores) or 0.5
+    axes.set_xlim(scores.min() - pad, scores.max() + pad)
+
+
+def _search(axes: Any, result: StudyResult, done: list[Row]) -> None:
+    study, scale = result.config, words.scale(result.config)
+    for i, (level, rows) in enumerate(_groups(study, done).items()):
+        axes.plot(
+            [row["number"] + 1 for row in rows],
+            [scale * row["value"] for row in rows],
+            MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            ms=4,
+            alpha=0.8,
+            label=level,
+        )
+    values = scale * np.array([row["value"] for row in done])
+    best = np.maximum.accumulate if choose.sign(study) > 0 else np.minimum.accumulate
+    numbers = [row["number"] + 1 for row in done]
+    axes.step(numbers, best(values), where="post", color=COLOURS[-1], lw=1)
+    _zoom(axes, values)
+    axes.set_xlabel("Trial")
+    axes.set_ylabel(_title(study))
+    _legend(axes, study)
+
+
+def _by_range(axes: Any, study: StudyConfig, done: list[Row], name: str) -> None:
+    scale, drawn = words.scale(study), [row for row in done if not math.isnan(row[name])]
+    for i, (level, rows) in enumerate(_groups(study, drawn).items()):
+        axes.plot(
+            [row[name] for row in rows],
+            [scale * row["value"] for row in rows],
+            MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            ms=4,
+            alpha=0.8,
+            label=level,
+        )
+    if study.study.ranges[name].log:
+        axes.set_xscale("log")
+    _zoom(axes, scale * np.array([row["value"] for row in drawn]))
+    axes.set_xlabel(name)
+    axes.set_ylabel(_title(study))
+    _legend(axes, study)
+
+
+def _grid_caption(result: StudyResult) -> str:
+    first, second = plan.factors(result.config.study.arms)
+    split = "test" if result.arms else "select"
+    best = "mean over the seeds" if result.arms else "best of each arm's trials"
+    return f"{_title(result.config, split)} by {first} and {second}: {best}"
+
+
+def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
+    study = result.config
+    (first, rows), (second, columns) = plan.factors(study.study.arms).items()
+    sign, scale = choose.sign(study), words.scale(study)
+    best: dict[str, float] = {}
+    for row in done:
+        value = row["value"]
+        best[row["arm"]] = sign * max(sign * best.get(row["arm"], value), sign * value)
+    best |= {arm.label: arm.score.mean for arm in result.arms}
+    width = 0.8 / len(columns)
+    for j, column in enumerate(columns):
+        values = [scale * best.get(f"{row}/{column}", math.nan) for row in rows]
+        places = np.arange(len(rows)) + (j - (len(columns) - 1) / 2) * width
+        axes.plot(
+            places,
+            values,
+            MARKERS[j % len(MARKERS)],
+            color=COLOURS[j % len(COLOURS)],
+            ms=7,
+            label=column,
+        )
+        for arm in result.arms:
+            level, _, other = arm.label.partition("/")
+            if other == column and not math.isnan(arm.score.low):
+                place = places[rows.index(level)]
+                ends = [scale * arm.score.low, scale * arm.score.high]
+                axes.plot([place, place], ends, color=COLOURS[j % len(COLOURS)], lw=1.5)
+    axes.set_xticks(range(len(rows)), rows)
+    axes.set_xlabel(first)
+    axes.set_ylabel(_title(study, "test" if result.arms else "select"))
+    axes.legend(title=second, loc="best")
+
+
+def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
+    sign, scale = choose.sign(study), words.scale(study)
+    monitor = study.study.objective.replace("select", "valid")
+    names = plan.varied(study.study.arms)
+    levels = list(_groups(study, done))
+    best: dict[str, Row] = {}
+    for row in done:
+        if row["arm"] not in best or sign * row["value"] > sign * best[row["arm"]]["value"]:
+            best[row["arm"]] = row
+    every = []
+    for row in best.values():
+        curve = scale * np.array(row["curves"][0].get(monitor, []), float)
+        if not len(curve):
+            continue
+        level = str(row[names[0]]) if names else ""
+        colour = COLOURS[levels.index(level) % len(COLOURS)]
+        axes.plot(range(1, len(curve) + 1), curve, color=colour, lw=1, alpha=0.8)
+        axes.plot(len(curve), curve[-1], "o", color=colour, ms=4)
+        every.append(curve)
+    for i, level in enumerate(levels):
+        axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=level)
+    if every:
+        _zoom(axes, np.concatenate(every)[np.isfinite(np.concatenate(every))])
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel(_title(study, "valid"))
+    _legend(axes, study)
+
+
+def _importances(axes: Any, shares: dict[str, float]) -> None:
+    names = list(reversed(shares))
+    axes.barh(names, [100 * shares[name] for name in names], color=COLOURS[0], height=0.6)
+    axes.set_xlabel("Share (%)")

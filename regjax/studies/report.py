@@ -1,0 +1,184 @@
+"""Writes a study's report: `report.html`, self-contained, and `report.md` with its PNGs."""
+
+import base64
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from rich.table import Table
+
+from regjax import config as config_lib
+from regjax.errors import InputError
+from regjax.studies import plan, plots, words
+from regjax.studies.result import StudyResult
+from regjax.sweeps import Range
+from regjax.train import versions
+
+HTML, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
+
+
+def write(result: StudyResult, workdir: Path) -> Path:
+    """Writes the report of a study, finished or not, and returns the path of its page.
+
+    Raises:
+      InputError: the folder cannot be written.
+    """
+    values = contents(result, workdir)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("regjax.studies", "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    drawn = plots.plots(result)
+    try:
+        folder = _new_folder(workdir / f".{FIGURES}.{os.getpid()}")
+        figures = []
+        for name, (caption, draw, height) in drawn.items():
+            light = plots.render(draw, plots.LIGHT, height)
+            dark = plots.render(draw, plots.DARK, height)
+            (folder / f"{name}.png").write_bytes(light)
+            images = {"light": _b64(light), "dark": _b64(dark)}
+            figures.append({"name": name, "caption": caption, **images})
+        _replace_folder(folder, workdir / FIGURES)
+        for name in (MARKDOWN, HTML):
+            text = environment.get_template(f"{name}.j2").render(**values, figures=figures)
+            _write(workdir / name, text)
+    except OSError as error:
+        raise InputError(
+            f"the report cannot be written to '{workdir}': {error.strerror or error}"
+        ) from error
+    return workdir / HTML
+
+
+def _new_folder(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Figures of another time would be left beside the new ones."""
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(new, old)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _b64(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def contents(result: StudyResult, workdir: Path) -> dict[str, Any]:
+    """What both forms of the report say."""
+    study = result.config
+    trained = [row for row in (*result.rows, *result.confirm_rows) if row["same_as"] is None]
+    return {
+        "name": study.study.name,
+        "headline": headline(result),
+        "conclusion": words.conclusion(result),
+        "columns": columns(result),
+        "cells": cells(result),
+        "what": _facts(result),
+        "arms": [(plan.label(study.study.arms, arm), json.dumps(arm)) for arm in study.study.arms],
+        "ranges": {name: range_text(r) for name, r in study.study.ranges.items()},
+        "settings": [(arm.label, json.dumps(arm.setting)) for arm in result.arms],
+        "versions": versions(),
+        "config": config_lib.to_json(study),
+        "command": f"regjax study --config={workdir / 'config.json'} --workdir=NEW_DIR",
+        "seconds": sum(row["seconds"] for row in trained),
+    }
+
+
+def headline(result: StudyResult) -> str:
+    """What was run, in a line."""
+    search, arms = result.config.study, len(result.config.study.arms)
+    trials = f"{len(result.rows)} trials"
+    if search.protocol == "balanced":
+        trials = f"{search.trials} trials each"
+    confirmed = f", then {search.confirm} fresh seeds and splits an arm" if search.confirm else ""
+    return f"{arms} arms, {trials}{confirmed}"
+
+
+def _facts(result: StudyResult) -> dict[str, str]:
+    study, search = result.config, result.config.study
+    diverged = sum(row["stopped_because"] == "nan" for row in result.rows)
+    copied = sum(row["same_as"] is not None for row in result.rows)
+    epochs = sum(row["epochs"] for row in (*result.rows, *result.confirm_rows))
+    facts = {
+        "protocol": f"{search.protocol}, sampler {search.sampler}",
+        "trials": f"{len(result.rows)} of {result.planned[0]}",
+        "confirmation": f"{len(result.confirm_rows)} of {result.planned[1]} runs",
+        "data": study.data.name,
+        "network": study.model.name,
+        "epochs trained": f"{epochs:,.0f}",
+        "diverged": str(diverged),
+    }
+    return facts | ({"answered from the record": str(copied)} if copied else {})
+
+
+def range_text(r: Range) -> str:
+    """A range as it is shown.
+
+    >>> range_text(Range(1e-6, 1e-2, log=True, when={"penalty.name": ["l1", "l2"]}))
+    '1e-06 to 0.01, log scale, where penalty.name is l1 or l2'
+    """
+    scale = ", log scale" if r.log else ""
+    whole = ", whole numbers" if r.integer else ""
+    conditions = {name: words.listed(list(map(str, v)), "or") for name, v in r.when.items()}
+    when = "".join(f", where {name} is {values}" for name, values in conditions.items())
+    return f"{r.low:g} to {r.high:g}{scale}{whole}{when}"
+
+
+def columns(result: StudyResult) -> list[str]:
+    """The heads of the arms' table."""
+    study = result.config
+    names = plan.varied(study.study.arms) or ["arm"]
+    first = plan.label(study.study.arms, study.study.arms[0])
+    test = study.study.objective.replace("select", "test").replace("_", " ")
+    return [*names, test, "95 % interval", f"against {first}", "p (Holm)", "g", "P(best)"]
+
+
+def cells(result: StudyResult) -> list[list[str]]:
+    """The rows of the arms' table, the best arm first."""
+    study, rows = result.config, []
+    for arm in result.arms:
+        d = arm.against
+        names = plan.varied(study.study.arms)
+        levels = [_level(arm.setting.get(name)) for name in names] or [arm.label]
+        rows.append(
+            [
+                *levels,
+                words.score(study, arm.score.mean),
+                words.interval(study, arm.score),
+                "" if d is None else words.difference(study, d),
+                "" if d is None else words.probability(d.p),
+                "" if d is None or math.isnan(d.effect) else f"{d.effect:+.1f}",
+                words.probability(arm.best) if arm.best >= 0.001 else "< .001",
+            ]
+        )
+    return rows
+
+
+def _level(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def table(result: StudyResult) -> Table:
+    """The arms' table for a terminal."""
+    made = Table(title=headline(result))
+    texts = len(plan.varied(result.config.study.arms)) or 1
+    for i, name in enumerate(columns(result)):
+        made.add_column(name, justify="left" if i < texts else "right", overflow="fold")
+    for row in cells(result):
+        made.add_row(*row)
+    return made

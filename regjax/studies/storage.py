@@ -1,0 +1,106 @@
+"""Where trials are recorded: Optuna's journal file, a database, or a gRPC proxy before one.
+
+Together with `ledger`, the only module that knows of Optuna's storages.
+"""
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from optuna.storages import BaseStorage
+from optuna.storages.journal import JournalFileBackend
+
+from regjax.errors import InputError
+
+JOURNAL = "journal.log"
+
+
+class _JournalLock:
+    """A lock that a killed process gives back at once, and that mends what it left half-written.
+
+    (Optuna's own are files that stay behind for half a minute; a torn line would make the whole
+    journal unreadable once another follows it.)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = filelock.FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb+") as file:
+            _cut_torn_line(file)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _cut_torn_line(file: Any) -> None:
+    size = file.seek(0, os.SEEK_END)
+    end = size
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        block = file.read(end - start)
+        if (found := block.rfind(b"\n")) >= 0:
+            end = start + found + 1
+            break
+        end = start
+    if end != size:
+        file.truncate(end)
+
+
+def open_storage(url: str, workdir: Path) -> BaseStorage:
+    """Opens a study's storage.
+
+    Args:
+      url: "" for the journal file of the workdir, `journal:PATH`, a database's URL as SQLAlchemy
+        has it (`sqlite:///PATH`, `postgresql://...`), or `grpc://HOST:PORT` of Optuna's proxy.
+      workdir: the study's folder.
+
+    Raises:
+      InputError: a URL of another kind, or a storage that cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kind, _, rest = url.partition(":")
+    try:
+        if kind in ("", "journal"):
+            path = Path(rest).expanduser() if rest else workdir / JOURNAL
+            lock: Any = _JournalLock(path)  # in the form of Optuna's, whose base is private
+            backend = JournalFileBackend(str(path), lock_obj=lock)
+            return optuna.storages.JournalStorage(backend)
+        if kind == "grpc":
+            host, _, port = rest.removeprefix("//").partition(":")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # experimental, says Optuna
+                proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+                proxy.wait_server_ready(timeout=20)
+            return proxy
+        if "://" in url:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except Exception as error:  # each database's driver has its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"--storage '{_without_password(url)}' cannot be used ({reason}); check that it is "
+            "there, that it may be written, and that its driver is installed"
+        ) from error
+    raise InputError(
+        f"--storage '{url}' is of no known kind, expected journal:PATH, sqlite:///PATH, "
+        "postgresql://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"
+    )
+
+
+def _without_password(url: str) -> str:
+    """A URL as it may be shown.
+
+    >>> _without_password("postgresql://me:secret@host/db")
+    'postgresql://me@host/db'
+    """
+    scheme, mark, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}{user.partition(':')[0]}{at}{host}"

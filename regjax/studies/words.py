@@ -1,0 +1,166 @@
+"""What a study found, in sentences that follow from its statistics."""
+
+import math
+
+from regjax.comparison import Difference, Estimate
+from regjax.config import StudyConfig
+from regjax.studies import plan
+from regjax.studies.result import StudyResult
+
+
+def scale(study: StudyConfig) -> float:
+    """Accuracies are shown in percent."""
+    return 100.0 if study.study.objective.endswith("accuracy") else 1.0
+
+
+def unit(study: StudyConfig) -> str:
+    """What a difference is measured in."""
+    return "points" if study.study.objective.endswith("accuracy") else "of loss"
+
+
+def score(study: StudyConfig, value: float) -> str:
+    """A score as it is shown.
+
+    >>> score(StudyConfig(), 0.97784)
+    '97.78'
+    """
+    return "-" if math.isnan(value) else f"{scale(study) * value:.{_digits(study)}f}"
+
+
+def _digits(study: StudyConfig) -> int:
+    return 2 if study.study.objective.endswith("accuracy") else 4
+
+
+def interval(study: StudyConfig, estimate: Estimate, sign: str = "") -> str:
+    """An interval as it is shown; `sign` is "+" for differences."""
+    if math.isnan(estimate.low):
+        return "-"
+    low, high = scale(study) * estimate.low, scale(study) * estimate.high
+    digits = _digits(study)
+    return f"{low:{sign}.{digits}f} to {high:{sign}.{digits}f}"
+
+
+def difference(study: StudyConfig, d: Difference) -> str:
+    """A difference with its interval."""
+    if math.isnan(d.estimate.mean):
+        return "-"
+    mean = f"{scale(study) * d.estimate.mean:+.{_digits(study)}f}"
+    return f"{mean} ({interval(study, d.estimate, '+')})"
+
+
+def probability(p: float) -> str:
+    """A p value as it is shown.
+
+    >>> probability(0.0321), probability(1e-6)
+    ('.032', '< .001')
+    """
+    if math.isnan(p):
+        return "-"
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def listed(names: list[str], last: str = "and") -> str:
+    """Names in a sentence.
+
+    >>> listed(["l1", "l2", "none"])
+    'l1, l2 and none'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def conclusion(result: StudyResult) -> list[str]:
+    """The findings, one a sentence or two; where nothing can be told, that."""
+    sentences = []
+    if not result.arms:
+        sentences.append(_without_confirmation(result))
+    for name in dict.fromkeys(factor for factor, _ in result.effects):
+        sentences += _effect(result, name)
+    if len(result.arms) > 1:
+        sentences.append(_best(result))
+    sentences += [_trend(result, name) for name in result.trends]
+    if not result.finished:
+        searched, confirmed = result.planned
+        sentences.append(
+            f"The study is not finished: {len(result.rows)} of {searched} trials and "
+            f"{len(result.confirm_rows)} of {confirmed} runs of the confirmation are done."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _without_confirmation(result: StudyResult) -> str:
+    done = [row for row in result.rows if not math.isnan(row["value"])]
+    if not done:
+        return "No trial has finished with a number yet."
+    sign = 1 if result.config.study.objective.endswith("accuracy") else -1
+    best = max(done, key=lambda row: sign * row["value"])
+    what = result.config.study.objective.replace("_", " ")
+    return (
+        f"The best of {len(done)} trials is {best['arm']} with a {what} of "
+        f"{score(result.config, best['value'])}; without a confirmation on fresh seeds that says "
+        "little of how the arms compare."
+    )
+
+
+def _seeds(result: StudyResult) -> str:
+    return f"{len(result.arms[0].scores)} seeds"
+
+
+def _effect(result: StudyResult, name: str) -> list[str]:
+    """One factor's levels against its first."""
+    study = result.config
+    levels = {level: d for (factor, level), d in result.effects.items() if factor == name}
+    first = plan.factors(study.study.arms)[name][0]
+    sentences = []
+    for level, d in levels.items():
+        if d.told_apart:
+            above = "above" if d.estimate.mean > 0 else "below"
+            mean = abs(scale(study) * d.estimate.mean)
+            sentences.append(
+                f"{name}: {level} is {mean:.{_digits(study)}f} {unit(study)} {above} {first} "
+                f"(95 % interval {interval(study, d.estimate, '+')}, p {_p(d.p)})."
+            )
+    same = {level: d for level, d in levels.items() if not d.told_apart}
+    if same:
+        largest = max(same.values(), key=lambda d: abs(d.estimate.mean))
+        sentences.append(
+            f"{name}: {listed(list(same), 'or')} cannot be told apart from {first} at "
+            f"{_seeds(result)} (the largest difference is {difference(study, largest)} "
+            f"{unit(study)}, p {_p(largest.p)})."
+        )
+    return sentences
+
+
+def _p(p: float) -> str:
+    shown = probability(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _best(result: StudyResult) -> str:
+    if not result.tied:
+        return "No arm had a finite loss on every seed."
+    best, others = result.tied[0], result.tied[1:]
+    if not others:
+        return f"{best} is the best arm: it can be told apart from every other."
+    if len(result.tied) == len(result.arms):
+        return f"No arm can be told apart from the best, {best}, at {_seeds(result)}."
+    return (
+        f"The best arm by its mean is {best}; at {_seeds(result)} it cannot be told apart from "
+        f"{listed(others, 'or')}, but from the other {len(result.arms) - len(result.tied)}."
+    )
+
+
+def _trend(result: StudyResult, name: str) -> str:
+    rho, p = result.trends[name]
+    if math.isnan(rho):
+        return ""
+    what = result.config.study.objective.replace("_", " ")
+    if p >= 0.05:
+        return (
+            f"{name}: over its range no trend of {what} can be told within arms (rank "
+            f"correlation {rho:+.2f}, p {_p(p)})."
+        )
+    better = "Larger" if rho > 0 else "Smaller"
+    return (
+        f"{name}: {better} was better in the search (rank correlation within arms {rho:+.2f}, "
+        f"p {_p(p)})."
+    )

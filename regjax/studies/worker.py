@@ -1,0 +1,155 @@
+"""One lane of a study on a CPU: a process that takes trials until there are none left.
+
+python -m regjax.studies.worker WORKDIR [STORAGE]
+
+Started by `regjax study`, which has checked the config. A trial is trained by the very program of
+`regjax train`, so its numbers do not depend on who runs it, beside what, or in which order.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from regjax.config import StudyConfig
+from regjax.data import cache
+from regjax.errors import InputError
+from regjax.studies import plan
+from regjax.studies.choose import best_of_arms, stopped_after
+from regjax.studies.folder import read_config
+from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
+from regjax.studies.plan import Entry
+from regjax.studies.runner import Runner
+from regjax.studies.storage import open_storage
+
+PAUSE = 0.2  # seconds between two looks for a trial that another worker may give back
+
+
+class Lane:
+    """A worker at work.
+
+    Args:
+      study: the config.
+      storage_url: as `open_storage` has it.
+      workdir: the study's folder.
+    """
+
+    def __init__(self, study: StudyConfig, storage_url: str, workdir: Path) -> None:
+        self._study, self._runner = study, Runner()
+        self._worker = Worker(workdir, f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        storage = open_storage(storage_url, workdir)
+        self._search, self._confirm = (
+            Ledger(storage, study, phase, self._worker, local=not storage_url)
+            for phase in ("search", "confirm")
+        )
+        self._parent = os.getppid()
+
+    def work(self) -> None:
+        """Runs both phases to their end."""
+        entries = plan.search_entries(self._study)
+        self._phase(self._search, entries, self._search_trial, stops=True)
+        if self._study.study.confirm:
+            best = best_of_arms(self._study, self._search.trials())
+            entries = confirm_entries(self._study, best)
+            self._phase(self._confirm, entries, self._confirm_trial, stops=False)
+        self._worker.close()
+
+    def _phase(self, ledger: Ledger, entries: list[Entry], train: Any, stops: bool) -> None:
+        ledger.mend(entries)
+        while True:
+            if stops and stopped_after(self._study, ledger.trials()) is not None:
+                return
+            if claim := ledger.claim():
+                train(claim)
+            elif ledger.finished(entries):
+                return
+            else:
+                time.sleep(PAUSE)
+                self._check_parent()
+                ledger.mend(entries)
+
+    def _check_parent(self) -> None:
+        if os.getppid() != self._parent:  # killed: nobody is left to be told
+            os._exit(1)
+
+    def _search_trial(self, claim: Claim) -> None:
+        setting = plan.suggest(claim.trial, self._study)
+        seeds = plan.search_seeds(self._study)
+        key = key_of(setting, seeds)
+        claim.trial.set_user_attr(KEY, key)
+        if done := self._search.same(key):  # never trained twice
+            record = {**done.user_attrs[RECORD], "same_as": done.user_attrs[NUMBER]}
+            self._search.tell(claim, record, done.value)
+            return
+        runs = []
+        for i, seed in enumerate(seeds):
+            runs.append(self._run(self._search, claim, setting, seed, ("select",), prune=i == 0))
+            if runs[-1]["stopped_because"] == "pruned" or not runs[-1]["best_epoch"]:
+                break
+        whole = len(runs) == len(seeds) and all(
+            run["best_epoch"] and run["stopped_because"] != "pruned" for run in runs
+        )
+        objective = self._study.study.objective
+        value = statistics.fmean(run[objective] for run in runs) if whole else None
+        self._search.tell(claim, {"setting": setting, "runs": runs}, value)
+
+    def _confirm_trial(self, claim: Claim) -> None:
+        setting = plan.suggest(claim.trial, self._study)
+        seed = claim.trial.suggest_int("seed", 0, 2**31 - 1)
+        run = self._run(self._confirm, claim, setting, seed, ("test", "select"), prune=False)
+        measured = run.get(self._study.study.objective.replace("select", "test"))
+        self._confirm.tell(claim, {"setting": setting, "runs": [run]}, measured)
+
+    def _run(
+        self,
+        ledger: Ledger,
+        claim: Claim,
+        setting: dict[str, Any],
+        seed: int,
+        splits: tuple[str, ...],
+        prune: bool,
+    ) -> dict[str, Any]:
+        told = time.monotonic()
+        monitor = self._study.study.objective.replace("select", "valid")
+        pruning = prune and self._study.study.pruner != "none"
+
+        def after_epoch(line: dict[str, Any]) -> bool:
+            nonlocal told
+            self._check_parent()
+            if time.monotonic() - told > self._study.study.heartbeat / 10:
+                ledger.alive(claim)
+                told = time.monotonic()
+            if pruning:
+                claim.trial.report(line[monitor], line["epoch"])
+                return not claim.trial.should_prune()
+            return True
+
+        config = plan.config_of(self._study, setting, seed)
+        return self._runner.run(config, splits, after_epoch)
+
+
+def confirm_entries(study: StudyConfig, best: dict[str, Any]) -> list[Entry]:
+    """The trials of the confirmation: each arm's best parameters on every fresh seed."""
+    rounds = [(seed, params) for seed in plan.confirm_seeds(study) for params in best.values()]
+    return [Entry(i, {**params, "seed": seed}) for i, (seed, params) in enumerate(rounds)]
+
+
+def main(workdir: str, storage_url: str = "") -> None:
+    """Runs one worker; what stops it is its last line on stderr."""
+    jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    try:
+        Lane(read_config(Path(workdir)), storage_url, Path(workdir)).work()
+    except InputError as error:
+        print(json.dumps({"error": str(error)}), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
