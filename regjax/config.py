@@ -299,7 +299,8 @@ class SearchConfig(Fields):
     objective: str = one_of("select_accuracy", "select_accuracy", "select_loss")
     pruner: str = one_of("none", "none", "halving", "hyperband")
     patience: int = within(0, "[0, inf)")  # trials without improvement that end it; 0: all run
-    confirm: int = within(10, "[0, 1000]")  # fresh seeds and splits for each arm's best setting
+    confirm: int = within(10, "[0, 1000]")  # seeds and splits for each arm's best setting
+    fresh: bool = True  # none of which the search has seen; else its own, as is often done
     lanes: int = within(0, "[0, 1024]")  # trials at once; 0: chosen for the machine
     heartbeat: float = within(600.0, "[1, inf)")  # seconds; silent for longer, a worker is dead
 

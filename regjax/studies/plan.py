@@ -174,8 +174,9 @@ def search_seeds(study: StudyConfig) -> list[int]:
 
 
 def confirm_seeds(study: StudyConfig) -> list[int]:
-    """The seeds of the confirmation, none of which the search has seen."""
-    return [study.seed + study.study.seeds + i for i in range(study.study.confirm)]
+    """The seeds of the confirmation; if `fresh`, none that the search has seen."""
+    first = study.seed + (study.study.seeds if study.study.fresh else 0)
+    return [first + i for i in range(study.study.confirm)]
 
 
 def search_entries(study: StudyConfig) -> list[Entry]:

@@ -105,7 +105,8 @@ def headline(result: StudyResult) -> str:
     trials = f"{len(result.rows)} trials"
     if search.protocol == "balanced":
         trials = f"{search.trials} trials each"
-    confirmed = f", then {search.confirm} fresh seeds and splits an arm" if search.confirm else ""
+    fresh = "fresh seeds and splits" if search.fresh else "of the search's seeds and splits"
+    confirmed = f", then {search.confirm} {fresh} an arm" if search.confirm else ""
     return f"{arms} arms, {trials}{confirmed}"
 
 
