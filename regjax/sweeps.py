@@ -136,6 +136,8 @@ class Range:
 
     def at(self, share: float) -> float | int:
         """The number at a share of the way from `low` to `high`."""
+        if share <= 0:
+            return self.low
         if self.integer:
             return min(int(self.high), math.floor(_between(self.low, self.high + 1, share, self)))
         number = _between(self.low, self.high, share, self)

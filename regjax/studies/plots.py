@@ -197,7 +197,7 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
     study = result.config
     (first, rows), (second, columns) = plan.factors(study.study.arms).items()
     sign, scale = choose.sign(study), words.scale(study)
-    best: dict[str, float] = {}
+    best: dict[str, Any] = {}
     for row in done:
         value = row["value"]
         best[row["arm"]] = sign * max(sign * best.get(row["arm"], value), sign * value)
