@@ -71,9 +71,10 @@ def run(
     """
     console, workdir = console or Console(), Path(path).expanduser()
     study = check(study)
+    if storage:  # before anything is written
+        _ledgers(study, storage, workdir)
     folder.claim(workdir, study)
-    opened = open_storage(storage, workdir)
-    ledgers = [Ledger(opened, study, phase) for phase in ("search", "confirm")]
+    ledgers = _ledgers(study, storage, workdir)
     before = _look(study, ledgers)
     if before.rows and not before.finished:
         say(console, f"resuming '{workdir}' after {len(before.rows)} trials")
@@ -93,8 +94,12 @@ def read(path: str | Path, storage: str = "") -> StudyResult:
     """
     workdir = Path(path).expanduser()
     study = folder.read_config(workdir)
+    return _look(study, _ledgers(study, storage, workdir))
+
+
+def _ledgers(study: StudyConfig, storage: str, workdir: Path) -> list[Ledger]:
     opened = open_storage(storage, workdir)
-    return _look(study, [Ledger(opened, study, phase) for phase in ("search", "confirm")])
+    return [Ledger(opened, study, phase) for phase in ("search", "confirm")]
 
 
 def _look(study: StudyConfig, ledgers: list[Ledger]) -> StudyResult:

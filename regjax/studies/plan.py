@@ -6,6 +6,7 @@ come: its number, which decides its seed, and the parameters that are fixed befo
 leaves open the sampler chooses.
 """
 
+import importlib.util
 import itertools
 import json
 import math
@@ -13,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import qmc
 
 from regjax import config as config_lib
 from regjax.config import Config, SearchConfig, StudyConfig
@@ -48,6 +48,10 @@ def check(study: StudyConfig) -> StudyConfig:
         _check_range(study, name)
     if search.sampler == "grid":
         _grid_side(search)
+    if search.sampler == "gp" and importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "study.sampler is 'gp', for which Optuna needs PyTorch; install torch, or choose tpe"
+        )
     if search.sampler in ADAPTIVE and not search.ranges and search.protocol == "balanced":
         raise InputError(f"study.sampler is '{search.sampler}' but study.ranges is empty; add one")
     for arm in search.arms:
@@ -224,6 +228,8 @@ def points(search: SearchConfig, seed: int) -> list[list[float]]:
         return [list(map(float, place)) for place in itertools.product(axis, repeat=dimensions)]
     if search.sampler == "random":
         return np.random.default_rng(seed).random((search.trials, dimensions)).tolist()
+    from scipy.stats import qmc  # half a second, which a worker does not need
+
     sobol = qmc.Sobol(dimensions, rng=np.random.default_rng(seed))
     return sobol.random_base2(math.ceil(math.log2(search.trials)))[: search.trials].tolist()
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from regjax import config as config_lib
 from regjax.errors import InputError
-from regjax.studies import plan, plots, words
+from regjax.studies import plan, words
 from regjax.studies.result import StudyResult
 from regjax.sweeps import Range
 from regjax.train import versions
@@ -27,6 +27,8 @@ def write(result: StudyResult, workdir: Path) -> Path:
     Raises:
       InputError: the folder cannot be written.
     """
+    from regjax.studies import plots  # matplotlib is slow to load
+
     values = contents(result, workdir)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("regjax.studies", "templates"),

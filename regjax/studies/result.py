@@ -3,16 +3,18 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from regjax import comparison
 from regjax.comparison import Difference, Estimate
 from regjax.config import StudyConfig
 from regjax.studies import choose, plan
+
+if TYPE_CHECKING:  # pandas is slow to load, and only a notebook needs it
+    import pandas as pd
 
 Row = dict[str, Any]
 
@@ -68,18 +70,24 @@ class StudyResult(NamedTuple):
         return (len(self.rows), len(self.confirm_rows)) == self.planned
 
     @property
-    def trials(self) -> pd.DataFrame:
+    def trials(self) -> "pd.DataFrame":
         """The search's trials, a row each."""
+        import pandas as pd
+
         return pd.DataFrame(self.rows)
 
     @property
-    def confirmation(self) -> pd.DataFrame:
+    def confirmation(self) -> "pd.DataFrame":
         """The confirmation's runs, a row each."""
+        import pandas as pd
+
         return pd.DataFrame(self.confirm_rows)
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """The arms, a row each, the best first."""
+        import pandas as pd
+
         return pd.DataFrame(
             {
                 "arm": arm.label,

@@ -1,0 +1,156 @@
+"""`regjax study` and `regjax report` as subprocesses, on real data: good input, bad input, kill."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+from .test_cli import DIGITS, good, refused
+
+CONFIG = """
+from regjax import sweeps
+from regjax.config import *
+from regjax.sweeps import Range
+
+def get_config():
+    return StudyConfig(
+        epochs=4,
+        batch_size=128,
+        data=DataConfig(train=256, valid=100, select=200, test=300),
+        model=ModelConfig(widths=(8,)),
+        study=SearchConfig(
+            arms=sweeps.over("model.norm", ["none", "batch"]),
+            ranges={"optimizer.learning_rate": Range(1e-3, 1e-1, log=True)},
+            trials=4,
+            confirm=3,
+            lanes=2,
+        ),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("config") / "study.py"
+    path.write_text(CONFIG)
+    return f"--config={path}"
+
+
+@pytest.fixture(scope="module")
+def whole(config: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A study that has run to its end, and what it said."""
+    path = tmp_path_factory.mktemp("study") / "run"
+    return path, good("study", config, f"--workdir={path}")
+
+
+def findings(report: str) -> list[str]:
+    """The tables and sentences of a report that do not tell of time."""
+    return [
+        line for line in report.splitlines() if not re.search(r"training time|regjax study", line)
+    ]
+
+
+def test_a_study_ends_with_a_report(whole: tuple[Path, str], config: str) -> None:
+    path, out = whole
+    assert "2 arms, 4 each: 8 trials, then 3 fresh seeds an arm; 2 lanes" in out
+    assert sorted(map(int, re.findall(r"^trial (\d+) ", out, re.M))) == list(range(1, 9))
+    assert len(re.findall(r"^confirm ", out, re.M)) == 6
+    assert "model.norm" in out
+    page = (path / "report.html").read_text()
+    assert "http" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    for figure in re.findall(r"\((figures/\w+\.png)\)", (path / "report.md").read_text()):
+        assert (path / figure).read_bytes()[:4] == b"\x89PNG"
+    assert list((path / "workers").iterdir()) == []
+    again = good("study", config, f"--workdir={path}")
+    assert not re.search(r"^(trial|confirm) ", again, re.M)
+    assert out.splitlines()[-3:] == again.splitlines()[-3:]
+    good("report", f"--workdir={path}")
+
+
+def test_a_killed_study_goes_on_and_finds_the_same(
+    whole: tuple[Path, str], config: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "regjax", "study", config, f"--workdir={tmp_path}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trial "):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    good("report", f"--workdir={tmp_path}")
+    assert "not finished" in (tmp_path / "report.md").read_text()
+    assert "resuming" in good("study", config, f"--workdir={tmp_path}")
+    reports = [(path / "report.md").read_text() for path in (whole[0], tmp_path)]
+    assert findings(reports[0]) == findings(reports[1])
+
+
+def test_dry_run_trains_nothing(config: str, tmp_path: Path) -> None:
+    out = good("study", config, f"--workdir={tmp_path / 'none'}", "--dry_run")
+    for words in ("8 trials, 14 runs", "2 programs to compile", "MiB", "an epoch", "log scale"):
+        assert words in out
+    assert not (tmp_path / "none").exists()
+
+
+def test_configs_left_behind_are_configs(whole: tuple[Path, str], tmp_path: Path) -> None:
+    left = f"--config={whole[0] / 'config.json'}"
+    assert "8 trials" in good("study", left, "--dry_run")
+    line = refused("train", left, f"--workdir={tmp_path / 'x'}")
+    assert "is that of a study" in line
+
+
+def test_bad_studies_end_with_one_line(
+    whole: tuple[Path, str], config: str, tmp_path: Path
+) -> None:
+    path, _ = whole
+    there = f"--workdir={path}"
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "config.json").write_text("{")
+    (tmp_path / "file").write_text("")
+    fresh = f"--workdir={tmp_path / 'fresh'}"
+    every = "--config.optimizer.learning_rate=1"
+    nan = tmp_path / "nan.py"
+    nan.write_text(CONFIG.replace("Range(1e-3, 1e-1", "Range(1e36, 1e38").replace('"none", ', ""))
+    cases = {
+        "run's config": ([DIGITS, fresh], "not of a study"),
+        "no workdir": ([config], "--workdir is missing"),
+        "unknown field": ([config, fresh, "--config.study.trails=3"], "'study.trials'"),
+        "arms by flag": ([config, fresh, "--config.study.arms=3"], "no config field"),
+        "no trials": ([config, fresh, "--config.study.trials=0"], "study.trials is 0"),
+        "no select": ([config, fresh, "--config.data.select=0"], "data.select is 0"),
+        "other config": ([config, there, every], "optimizer.learning_rate: 0.001 there, 1.0"),
+        "torn config": ([config, f"--workdir={torn}"], "is not a regjax config"),
+        "workdir a file": ([config, f"--workdir={tmp_path / 'file'}"], "is a file"),
+        "storage kind": ([config, fresh, "--storage=redis"], "of no known kind"),
+        "storage away": ([config, fresh, "--storage=sqlite:////no/x.db"], "cannot be used"),
+        "storage of another": (
+            [config, fresh, f"--storage=journal:{path / 'journal.log'}", every],
+            "another study named 'study'",
+        ),
+        "every trial NaN": ([f"--config={nan}", f"--workdir={tmp_path / 'nan'}"], "finite loss"),
+    }
+    before = (path / "journal.log").read_bytes()
+    wrong = {}
+    for name, (arguments, message) in cases.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "regjax", "study", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=200,
+        )
+        lines = done.stderr.splitlines()
+        if done.returncode != 2 or len(lines) != 1 or message not in lines[0]:
+            wrong[name] = (done.returncode, done.stderr)
+    assert not wrong, json.dumps(wrong, indent=2)
+    assert (path / "journal.log").read_bytes() == before
+    assert "holds no study" in refused("report", f"--workdir={tmp_path / 'nowhere'}")

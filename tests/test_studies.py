@@ -1,0 +1,327 @@
+"""Studies: what is planned, that trials depend on their number only, that none is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from rich.console import Console
+
+from regjax import sweeps
+from regjax import train as train_lib
+from regjax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    PenaltyConfig,
+    SearchConfig,
+    StoppingConfig,
+    StudyConfig,
+)
+from regjax.errors import InputError
+from regjax.studies import choose, folder, plan, result, words
+from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
+from regjax.studies.runner import Runner
+from regjax.studies.storage import JOURNAL, open_storage
+from regjax.studies.worker import Lane, confirm_entries
+from regjax.sweeps import Range
+
+ARMS = sweeps.product(
+    sweeps.over("model.norm", ["none", "batch"]), sweeps.over("penalty.name", ["none", "l1"])
+)
+RANGES = {
+    "optimizer.learning_rate": Range(1e-3, 1e-1, log=True),
+    "penalty.strength": Range(1e-5, 1e-2, log=True, when={"penalty.name": ["l1"]}),
+}
+
+
+def small(**search: Any) -> StudyConfig:
+    """A study of seconds on real digits."""
+    options = {"arms": ARMS, "ranges": RANGES, "trials": 3, "confirm": 2, **search}
+    return plan.check(
+        StudyConfig(
+            epochs=3,
+            batch_size=128,
+            data=DataConfig(train=256, valid=100, select=200, test=300),
+            model=ModelConfig(widths=(8,)),
+            stopping=StoppingConfig(patience=1),
+            study=SearchConfig(**options),
+        )
+    )
+
+
+def trained(study: StudyConfig, path: Path) -> list[dict[str, Any]]:
+    """Runs one lane to the end in a folder, and returns the trials."""
+    folder.claim(path, study)
+    Lane(study, "", path).work()
+    return trials(study, path)
+
+
+def trials(study: StudyConfig, path: Path, phase: str = "search") -> list[dict[str, Any]]:
+    """The finished trials, without what differs from run to run: times."""
+    ledger = Ledger(open_storage("", path), study, phase)
+    rows = [
+        {
+            "number": trial.user_attrs[NUMBER],
+            "params": trial.params,
+            "value": trial.value,
+            **json.loads(json.dumps(trial.user_attrs[RECORD])),
+        }
+        for trial in ledger.trials()
+        if trial.state in FINISHED
+    ]
+    for row in rows:
+        for run in row["runs"]:
+            del run["seconds"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
+    """A study that has run in order."""
+    path = tmp_path_factory.mktemp("study")
+    study = small()
+    assert len(trained(study, path)) == 12
+    return study, path
+
+
+def test_trials_do_not_depend_on_their_order(
+    whole: tuple[StudyConfig, Path], tmp_path: Path
+) -> None:
+    study, path = whole
+    folder.claim(tmp_path, study)
+    worker = Worker(tmp_path, "other")
+    backwards = list(reversed(plan.search_entries(study)))
+    Ledger(open_storage("", tmp_path), study, "search", worker, local=True).mend(backwards)
+    worker.close()
+    assert trained(study, tmp_path) == trials(study, path)
+
+
+def test_a_trial_is_a_run_of_regjax_train(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    study, path = whole
+    for row in trials(study, path)[3::4]:
+        config = plan.config_of(study, row["setting"], study.seed)
+        done = train_lib.train(config, tmp_path / str(row["number"]), Console(quiet=True))
+        (run,) = row["runs"]
+        for name in ("select_accuracy", "select_loss", "best_epoch", "epochs", "stopped_because"):
+            assert run[name] == done[name], name
+        lines = (tmp_path / str(row["number"]) / "metrics.jsonl").read_text().splitlines()
+        assert run["curves"]["valid_loss"] == [json.loads(line)["valid_loss"] for line in lines]
+
+
+def test_every_arm_has_the_same_points_seeds_and_splits(
+    whole: tuple[StudyConfig, Path],
+) -> None:
+    study, path = whole
+    rows = trials(study, path)
+    rates: dict[str, list[float]] = {}
+    for row in rows:
+        arm = plan.label(ARMS, plan.arm_of(ARMS, row["params"]))
+        rates.setdefault(arm, []).append(row["params"]["optimizer.learning_rate"])
+        assert [run["seed"] for run in row["runs"]] == [study.seed]
+        assert ("penalty.strength" in row["params"]) == (arm.endswith("l1"))
+    assert len(rates) == 4
+    assert len({tuple(r) for r in rates.values()}) == 1
+
+
+def test_the_confirmation_is_of_the_best_on_fresh_seeds(
+    whole: tuple[StudyConfig, Path],
+) -> None:
+    study, path = whole
+    found = result.collect(
+        study,
+        *(Ledger(open_storage("", path), study, phase).trials() for phase in ("search", "confirm")),
+    )
+    assert found.finished
+    assert len(found.confirm_rows) == 8
+    assert {row["seed"] for row in found.confirm_rows} == {1, 2}
+    for arm in found.arms:
+        mine = [row for row in found.rows if row["arm"] == arm.label]
+        assert arm.search == max(row["value"] for row in mine)
+    assert list(found.table["arm"]) == [arm.label for arm in found.arms]
+    assert len(found.trials) == 12
+    assert all(words.conclusion(found))
+
+
+def test_a_dead_workers_trial_is_given_back(
+    whole: tuple[StudyConfig, Path], tmp_path: Path
+) -> None:
+    """Also one that died before it had signed for its trial, and one that left a torn line."""
+    study, path = whole
+    folder.claim(tmp_path, study)
+    dead = Worker(tmp_path, "dead")
+    ledger = Ledger(open_storage("", tmp_path), study, "search", dead, local=True)
+    ledger.mend(plan.search_entries(study))
+    assert ledger.claim() is not None
+    unsigned = ledger._study.ask()
+    assert unsigned.user_attrs[NUMBER] == 1
+    dead._lock.release()  # as the end of its process would
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    assert trained(study, tmp_path) == trials(study, path)
+
+
+def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:
+    study = small(trials=1, confirm=0)
+    folder.claim(tmp_path, study)
+    worker = Worker(tmp_path, "one")
+    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
+    for entry in plan.search_entries(study) * 2:  # as two workers that saw none planned
+        ledger._study.enqueue_trial(entry.params, user_attrs={NUMBER: entry.number})
+    worker.close()
+    assert [row["number"] for row in trained(study, tmp_path)] == [0, 1, 2, 3]
+    every = optuna.load_study(study_name="study", storage=open_storage("", tmp_path)).trials
+    assert sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in every) == 4
+
+
+def test_what_was_trained_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small(arms=ARMS[:1], ranges={}, trials=3, confirm=0)
+    runs = []
+    run = Runner.run
+    monkeypatch.setattr(Runner, "run", lambda *a, **k: runs.append(1) or run(*a, **k))
+    rows = trained(study, tmp_path)
+    assert len(runs) == 1
+    assert [row.get("same_as") for row in rows] == [None, 0, 0]
+    assert len({row["value"] for row in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    "sampler", ["tpe", "cmaes", "random", "qmc", pytest.param("gp", marks=pytest.mark.parity)]
+)
+def test_one_search_over_arms_and_ranges(sampler: str, tmp_path: Path) -> None:
+    """The protocol of the original; started again it proposes the same."""
+    study = small(protocol="optuna", sampler=sampler, trials=12, confirm=0)
+    rows = trained(study, tmp_path / "a")
+    assert [row["number"] for row in rows] == list(range(12))
+    assert len({row["params"]["optimizer.learning_rate"] for row in rows}) == 12
+    if sampler == "tpe":
+        assert trained(study, tmp_path / "b") == rows
+
+
+def test_pruning_and_patience(tmp_path: Path) -> None:
+    study = small(pruner="halving", patience=4, confirm=0)
+    study.stopping.patience = 0
+    rows = trained(study, tmp_path)
+    assert len(rows) <= 12
+    found = Ledger(open_storage("", tmp_path), study, "search").trials()
+    last = choose.stopped_after(study, found)
+    assert last is None or (last + 1) % 4 == 0
+
+
+def test_diverged_trials_are_never_best(tmp_path: Path) -> None:
+    ranges = {"optimizer.learning_rate": Range(1e-3, 1e38, log=True)}
+    study = small(arms=ARMS[:1], ranges=ranges, trials=4, confirm=1)
+    rows = trained(study, tmp_path)
+    values = [row["value"] for row in rows]
+    assert None in values
+    best = choose.best_of_arms(study, Ledger(open_storage("", tmp_path), study, "search").trials())
+    (chosen,) = confirm_entries(study, best)
+    diverged = [row["params"] for row in rows if row["value"] is None]
+    assert {k: v for k, v in chosen.params.items() if k != "seed"} not in diverged
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no arms": ({"arms": []}, "study.arms is empty"),
+    "arm no dict": ({"arms": ["batch"]}, "expected a dict of fields"),
+    "arm field": ({"arms": [{"model.nrom": "batch"}]}, "did you mean 'model.norm'"),
+    "arm value": ({"arms": [{"model.norm": "bach"}], "ranges": {}}, "did you mean 'batch'"),
+    "arm seed": ({"arms": [{"seed": 1}]}, "which a study sets itself"),
+    "arms twice": ({"arms": [{}, {}]}, "are the same"),
+    "arm not JSON": ({"arms": [{"model.norm": object()}]}, "what JSON cannot"),
+    "range empty": ({"ranges": {"penalty.strength": Range(1, 0.1)}}, "the smaller first"),
+    "range 0 log": ({"ranges": {"optimizer.learning_rate": Range(0, 1, True)}}, "has no 0"),
+    "range name": ({"ranges": {"penalty.strenth": Range(0, 1)}}, "did you mean 'penalty.strength'"),
+    "range text": ({"ranges": {"model.norm": Range(0, 1)}}, "is no number"),
+    "range int": ({"ranges": {"batch_size": Range(8, 64)}}, "set integer=True"),
+    "range outside": ({"ranges": {"model.dropout_rate": Range(0, 2)}}, "in [0, 1]"),
+    "range and arm": (
+        {"arms": [{"batch_size": 3}], "ranges": {"batch_size": Range(8, 64, integer=True)}},
+        "leave it to one of them",
+    ),
+    "range never": (
+        {"arms": [{}], "ranges": {"optimizer.b1": Range(0, 0.9, when={"model.norm": ["layer"]})}},
+        "never be drawn",
+    ),
+    "no trials": ({"trials": 0}, "study.trials is 0"),
+    "sampler": ({"sampler": "tpa"}, "did you mean 'tpe'"),
+    "grid": ({"sampler": "grid", "trials": 5}, "choose one of these"),
+    "nothing to adapt": ({"sampler": "tpe", "ranges": {}}, "study.ranges is empty"),
+    "ranges no dict": ({"ranges": [Range(0, 1)]}, "expected a dict"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_studies_are_refused(name: str) -> None:
+    search, message = BAD[name]
+    with pytest.raises(InputError) as told:
+        small(**search)
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_another_study_in_the_folder_or_the_storage_is_refused(
+    whole: tuple[StudyConfig, Path], tmp_path: Path
+) -> None:
+    _, path = whole
+    other = small(trials=2)
+    with pytest.raises(InputError, match=r"another config \(study.trials: 3 there, 2 here\)"):
+        folder.claim(path, other)
+    with pytest.raises(InputError, match=r"another study named 'study' \(study.trials: 3 there"):
+        Ledger(open_storage(f"journal:{path / JOURNAL}", tmp_path), other, "search")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:////nowhere/at/all.db", "cannot be used"),
+        ("postgresql://me:secret@localhost:1/none", "cannot be used"),
+        ("redis", "is of no known kind"),
+        ("journal:/nowhere/at/all.log", "cannot be used"),
+    ],
+)
+def test_a_storage_out_of_reach_is_told_without_its_password(
+    url: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as told:
+        open_storage(url, tmp_path)
+    assert message in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+def test_sqlite_is_a_storage_too(tmp_path: Path) -> None:
+    study = small(arms=ARMS[:2], trials=1, confirm=1)
+    folder.claim(tmp_path, study)
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    Lane(study, url, tmp_path).work()
+    for phase, count in (("search", 2), ("confirm", 2)):
+        assert len(Ledger(open_storage(url, tmp_path), study, phase).trials()) == count
+
+
+def test_a_run_has_the_studys_config_but_for_the_study() -> None:
+    study = small()
+    run = plan.config_of(study, {"model.norm": "batch", "penalty.strength": 0.0}, 7)
+    assert type(run) is Config
+    assert (run.seed, run.model.norm, run.epochs) == (7, "batch", 3)
+    with pytest.raises(InputError, match=r"with penalty.name='l1', penalty.strength=-1"):
+        plan.config_of(study, {"penalty.name": "l1", "penalty.strength": -1}, 0)
+
+
+def test_labels_and_factors() -> None:
+    grid = plan.factors(ARMS)
+    assert grid == {"model.norm": ["none", "batch"], "penalty.name": ["none", "l1"]}
+    for arm in ARMS:
+        assert plan.arm_of(ARMS, plan.params_of(ARMS, arm)) == arm
+    uneven = [*ARMS[:3], {"model.widths": [4, 4]}]
+    labels = plan.factors(uneven)["arm"]
+    assert labels == ["none/none/-", "none/l1/-", "batch/none/-", "-/-/[4, 4]"]
+    for arm in uneven:
+        assert plan.arm_of(uneven, plan.params_of(uneven, arm)) == arm
+
+
+def test_penalty_defaults_of_the_study_reach_every_arm() -> None:
+    study = small()
+    study.penalty = PenaltyConfig(mask="all")
+    assert plan.config_of(study, ARMS[1], 0).penalty.mask == "all"
