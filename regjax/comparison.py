@@ -164,6 +164,9 @@ def trend(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, floa
 
     Both are ranked within each group, as shares of its size, so that a group's own level does not
     count.
+
+    >>> trend(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]), np.zeros(3))[0]
+    1.0
     """
     from scipy.stats import rankdata  # half a second, for those who ask for trends
 

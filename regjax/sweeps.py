@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from regjax.errors import InputError
 
 Setting = dict[str, Any]
@@ -74,6 +72,8 @@ def sample(sweep: Sequence[Setting], count: int, seed: int = 0) -> list[Setting]
     """
     if not 0 <= count <= len(sweep):
         raise InputError(f"sample of {count} settings, expected 0 to {len(sweep)}")
+    import numpy as np  # configs import this module, and the command line answers without it
+
     drawn = np.random.default_rng(seed).choice(len(sweep), count, replace=False)
     return [dict(sweep[i]) for i in sorted(drawn)]
 

@@ -9,17 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import config as config_lib
-from regjax.config import Config, LossConfig, OptimizerConfig, PenaltyConfig, StoppingConfig
+from regjax.config import (
+    Config,
+    LossConfig,
+    OptimizerConfig,
+    PenaltyConfig,
+    StoppingConfig,
+    StudyConfig,
+)
 from regjax.errors import InputError
+from regjax.studies import plan
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_is_valid_and_says_how_it_is_run(path: Path) -> None:
-    config = config_lib.check(config_lib.load(str(path)))
-    assert config_lib.from_json(config_lib.to_json(config), "x") == config
-    assert f"regjax train --config=configs/{path.name} --workdir=" in path.read_text()
+    config = config_lib.load(str(path))
+    is_study = isinstance(config, StudyConfig)
+    config = plan.check(config) if is_study else config_lib.check(config)
+    assert config_lib.from_json(config_lib.to_json(config), "x", type(config)) == config
+    command = "study" if is_study else "train"
+    assert f"regjax {command} --config=configs/{path.name} --workdir=" in path.read_text()
 
 
 def test_unknown_field_is_refused_with_the_closest() -> None:
