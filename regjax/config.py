@@ -41,9 +41,9 @@ def traced(default: Any, interval: str, off: float | None = None) -> Any:
     return field(default=default, metadata={"interval": interval, "traced": True, "off": off})
 
 
-def one_of(default: str, *choices: str) -> Any:
-    """A text field that must be one of `choices`."""
-    return field(default=default, metadata={"choices": choices})
+def one_of(default: str, *choices: str, prefix: str = "") -> Any:
+    """A text field that must be one of `choices`, or begin with `prefix` if there is one."""
+    return field(default=default, metadata={"choices": choices, "prefix": prefix})
 
 
 SCHEME_NAMES = (
@@ -106,9 +106,11 @@ class DataConfig(Fields):
     the others from its training split; otherwise all four are drawn from the one pool.
     """
 
-    name: str = "digits"  # digits, tfds:NAME or npz:PATH
+    name: str = "digits"  # digits, tfds:NAME, npz:PATH or csv:PATH
     data_dir: str = ""  # where TFDS keeps prepared sets; "": TFDS_DATA_DIR, else TFDS's default
     manual_dir: str = ""  # original files of a set, to prepare it without network
+    target: str = ""  # csv: the column to predict
+    missing: str = one_of("refuse", "refuse", "impute")  # csv: median of the training split
     train: float = within(-1, "[-1, inf)")
     valid: float = within(0.1, "[-1, inf)")  # decides when to stop
     select: float = within(0.1, "[-1, inf)")  # chooses hyper-parameters
@@ -141,7 +143,8 @@ class AugmentConfig(Fields):
 class ModelConfig(Fields):
     """The network: structure, except for the dropout rate."""
 
-    name: str = one_of("mlp", "mlp", "cnn", "resnet", "rnn", "vit")
+    # or a network of your own, file:PATH:NAME
+    name: str = one_of("mlp", "mlp", "cnn", "resnet", "rnn", "vit", prefix="file:")
     widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp, rnn: one hidden layer each
     # mlp, resnet, vit (the paper has gelu), elman cell
     activation: str = one_of("relu", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "selu")
@@ -508,9 +511,11 @@ def _checked_value(value: Any, hint: Any, metadata: Any, name: str) -> Any:
     if kind is float and math.isfinite(value) and abs(value) > FLOAT32_MAX:
         raise InputError(f"{name} is {value}, expected a number that float32 can hold")
     choices, interval = metadata.get("choices"), metadata.get("interval")
-    if choices and value not in choices:
+    prefix = metadata.get("prefix")
+    if choices and value not in choices and not (prefix and value.startswith(prefix)):
         hint = did_you_mean(value, choices)
-        raise InputError(f"{name} is '{value}', expected one of {', '.join(choices)}{hint}")
+        known = ", ".join([*choices, *([f"{prefix}..."] if prefix else [])])
+        raise InputError(f"{name} is '{value}', expected one of {known}{hint}")
     if interval and not _inside(value, interval):
         raise InputError(f"{name} is {value}, expected a number in {interval}")
     return value

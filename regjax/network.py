@@ -28,7 +28,7 @@ class Network(NamedTuple):
     """
 
     config: ModelConfig
-    module: nn.Module
+    module: Any
     classes: int
 
     def init(self, key: jax.Array, inputs: jax.Array) -> tuple[PyTree, PyTree]:

@@ -74,7 +74,7 @@ def assemble(config: Config) -> Assembled:
       InputError: a config or data that cannot be trained on.
     """
     config = check(config)
-    pool = data_lib.load(config.data.name, config.data.data_dir, config.data.manual_dir)
+    pool = data_lib.load(config.data)
     parts = put_together(config, data_lib.draw(pool, config.data, config.seed))
     for conflict in (_data_conflict, _batch_conflict, _mask_conflict):
         if message := conflict(parts):

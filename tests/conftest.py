@@ -75,7 +75,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TFDS data_dir with MNIST, prepared by our builder from the original files."""
     from regjax import data
+    from regjax.config import DataConfig
 
     prepared = tmp_path_factory.mktemp("tfds")
-    data.load("tfds:mnist", str(prepared), str(REAL_DATA / "mnist"))
+    data.load(DataConfig("tfds:mnist", str(prepared), str(REAL_DATA / "mnist")))
     return prepared

@@ -385,3 +385,41 @@ def test_a_users_own_table(tmp_path: Path) -> None:
     own = [f"--config.data.name=npz:{tmp_path / 'wine.npz'}", "--config.data.scaling=standardize"]
     good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own, *FAST)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] > 0.95
+
+
+@pytest.mark.realdata
+def test_a_users_own_csv(tmp_path: Path) -> None:
+    """Red wine's grades as classes, read as they were published: semicolons, quoted names."""
+    name = REAL_DATA / "wine_quality" / "winequality-red.csv"
+    own = [f"--config.data.name=csv:{name}", "--config.data.target=quality"]
+    own += ["--config.data.scaling=standardize", "--config.data.stratified=false"]
+    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own)
+    measured = json.loads(good("evaluate", f"--workdir={tmp_path / 'run'}", "--json"))
+    assert list(measured["classes"]) == ["3", "4", "5", "6", "7", "8"]
+    assert measured["accuracy"] > 0.5
+
+
+def test_the_readmes_examples_run_as_they_stand(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("## Your own data and network")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", section, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "sh", "python", "sh"]
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    for kind, text in blocks:
+        if kind == "python":
+            (tmp_path / "net.py").write_text(text)
+            continue
+        script = text.replace("regjax train", f"{sys.executable} -m regjax train")
+        script = script.replace("python -c", f"{sys.executable} -c")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+    for run in ("wine", "mine", "net"):
+        result = json.loads((tmp_path / "runs" / run / "result.json").read_text())
+        assert result["test_accuracy"] > 0.8, run

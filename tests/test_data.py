@@ -1,5 +1,6 @@
 """Splits never overlap and follow the seed; a user's npz is checked before it is used."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def pool(labels: Any, test: int = 0) -> Pool:
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
-    digits, theirs = data_lib.load("digits"), load_digits()
+    digits, theirs = data_lib.load(DataConfig("digits")), load_digits()
     np.testing.assert_array_equal(digits.images[..., 0], theirs.images)
     np.testing.assert_array_equal(digits.labels, theirs.target)
 
@@ -105,7 +106,7 @@ def test_impossible_sizes(config: DataConfig, message: str) -> None:
     ("scaling", "low", "high"), [("symmetric", -1, 1), ("unit", 0, 1), ("none", 0, 16)]
 )
 def test_scaling_maps_the_range(scaling: str, low: float, high: float) -> None:
-    data = data_lib.draw(data_lib.load("digits"), DataConfig(scaling=scaling), 0)
+    data = data_lib.draw(data_lib.load(DataConfig("digits")), DataConfig(scaling=scaling), 0)
     seen = (data.splits["train"].images - data.shift) * data.scale
     np.testing.assert_allclose([seen.min(), seen.max()], [low, high], atol=1e-6)
 
@@ -187,7 +188,7 @@ def test_a_single_array_is_not_npz(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.int16, bool])
 def test_npz_that_can_be_used(tmp_path: Path, shape: tuple[int, ...], dtype: Any) -> None:
     np.savez(tmp_path / "d.npz", x=np.ones(shape, dtype), y=Y.astype(np.uint8))
-    loaded = data_lib.load(f"npz:{tmp_path / 'd.npz'}")
+    loaded = data_lib.load(DataConfig(f"npz:{tmp_path / 'd.npz'}"))
     assert loaded.images.shape == (shape if len(shape) != 3 else (*shape, 1))
     assert loaded.classes == ("0", "1", "2")
 
@@ -195,7 +196,7 @@ def test_npz_that_can_be_used(tmp_path: Path, shape: tuple[int, ...], dtype: Any
 @pytest.mark.parametrize("name", ["digit", "npz", "npz:", "tfds:", "digits:x", ""])
 def test_unknown_names(name: str) -> None:
     with pytest.raises(InputError, match="expected digits, tfds:NAME"):
-        data_lib.load(name)
+        data_lib.load(DataConfig(name))
 
 
 def test_resolve_counts_shares_and_rest() -> None:
@@ -205,3 +206,92 @@ def test_resolve_counts_shares_and_rest() -> None:
         "c": 5,
         "d": 0,
     }
+
+
+def table(path: Path, rows: int = 40, **columns: Any) -> str:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    whole = {"a": rng.normal(size=rows), "kind": ["x", "y"] * (rows // 2), **columns}
+    whole.setdefault("label", [0, 1] * (rows // 2))
+    pd.DataFrame(whole).to_csv(path, index=False)
+    return f"csv:{path}"
+
+
+def test_csv_numbers_categories_and_classes(tmp_path: Path) -> None:
+    label = ["no", "yes"] * 20
+    name = table(tmp_path / "t.csv", label=label, kind=["x", None, "y", "x"] * 10)
+    loaded = data_lib.load(DataConfig(name, target="label", missing="impute"))
+    assert loaded.images.shape == (40, 4)  # a, x, y, missing
+    assert loaded.images[:4, 1:].tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert loaded.classes == ("no", "yes")
+    assert loaded.labels[:4].tolist() == [0, 1, 0, 1]
+
+
+def test_csv_is_filled_and_scaled_by_its_training_split_alone(tmp_path: Path) -> None:
+    values = np.arange(40.0)
+    values[::3] = np.nan
+    name = table(tmp_path / "t.csv", a=values, kind=range(40))
+    config = DataConfig(name, target="label", missing="impute", scaling="standardize")
+    drawn = data_lib.draw(data_lib.load(config), config, 0)
+    train = drawn.splits["train"].images
+    known = set(train[:, 0].tolist()) & set(values.tolist())
+    median = np.median([v for v in train[:, 0] if v in values])
+    for split in drawn.splits.values():
+        gone = [row[0] for row in split.images if row[1] % 3 == 0]
+        assert set(gone) <= {median}
+    assert len(known) > 5
+    scaled = (train - drawn.shift) * drawn.scale
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["symmetric", "unit"])
+def test_a_tables_columns_are_scaled_by_their_own_ranges(scaling: str, tmp_path: Path) -> None:
+    name = table(tmp_path / "t.csv", a=np.arange(40) * 1e6, kind=np.arange(40) * 1e-6)
+    config = DataConfig(name, target="label", scaling=scaling)
+    drawn = data_lib.draw(data_lib.load(config), config, 0)
+    scaled = (drawn.splits["train"].images - drawn.shift) * drawn.scale
+    low = -1 if scaling == "symmetric" else 0
+    np.testing.assert_allclose((scaled.min(0), scaled.max(0)), ([low] * 2, [1] * 2), atol=1e-6)
+
+
+BAD_TABLES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no target": ({}, {"target": ""}, "data.target is missing, expected a column of csv"),
+    "target": ({}, {"target": "lable"}, "did you mean 'label'"),
+    "missing": ({"a": [None, *range(39)]}, {}, "'a' lacks 1 values, the first in row 1"),
+    "missing text": ({"kind": ["x", None] * 20}, {}, "'kind' lacks 20 values"),
+    "target gone": ({"label": [1, None] * 20}, {}, "'label' has no value in row 2"),
+    "fractions": ({"label": [0.5, 1] * 20}, {}, "has fractions, such as 0.5"),
+    "one class": ({"label": [1] * 40}, {}, "one class only, 1"),
+    "names": ({"label": [str(i) for i in range(40)]}, {}, "has 40 classes in 40 rows"),
+    "text": ({"kind": [f"t{i}" for i in range(120)], "rows": 120}, {}, "120 different texts"),
+    "infinite": ({"a": [1e300, *range(39)]}, {}, "infinite values"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_tables_are_refused(case: str, tmp_path: Path) -> None:
+    columns, fields, message = BAD_TABLES[case]
+    name = table(tmp_path / "t.csv", **columns)
+    with pytest.raises(InputError, match=re.escape(message)):
+        data_lib.load(DataConfig(name, **{"target": "label", **fields}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "cannot be read as a table"),
+        (b"a,label\n", "has no rows"),
+        (b"label\n0\n1\n0\n1\n", "no column beside"),
+        (bytes(range(256)), "cannot be read as a table"),
+    ],
+)
+def test_files_that_are_no_table_are_refused(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        data_lib.load(DataConfig(f"csv:{tmp_path / 't.csv'}", target="label"))

@@ -14,6 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from regjax import data
+from regjax.config import DataConfig
 from regjax.data import tfds_builders
 from regjax.errors import InputError
 
@@ -24,7 +25,7 @@ MNIST = REAL_DATA / "mnist"
 
 @pytest.mark.realdata
 def test_mnist_is_the_original_pixel_for_pixel(mnist_dir: Path) -> None:
-    pool = data.load("tfds:mnist", str(mnist_dir))
+    pool = data.load(DataConfig("tfds:mnist", str(mnist_dir)))
     assert pool.test_images is not None
     for name, images, labels in (
         ("train", pool.images, pool.labels),
@@ -51,9 +52,9 @@ def test_plain_tfds_reads_what_we_prepared(mnist_dir: Path) -> None:
 
 @pytest.mark.realdata
 def test_the_second_start_reads_the_cache(mnist_dir: Path) -> None:
-    data.load("tfds:mnist", str(mnist_dir))
+    data.load(DataConfig("tfds:mnist", str(mnist_dir)))
     started = time.perf_counter()
-    again = data.load("tfds:mnist", str(mnist_dir))
+    again = data.load(DataConfig("tfds:mnist", str(mnist_dir)))
     assert len(again.images) == 60_000
     assert time.perf_counter() - started < 2  # decoding takes longer on any machine
 
@@ -65,9 +66,9 @@ def test_a_damaged_original_is_refused_by_its_checksum(tmp_path: Path) -> None:
     with (files / "t10k-labels-idx1-ubyte.gz").open("ab") as file:
         file.write(b"x")
     with pytest.raises(InputError, match="wrong checksum"):
-        data.load("tfds:mnist", str(tmp_path / "tfds"), str(files))
+        data.load(DataConfig("tfds:mnist", str(tmp_path / "tfds"), str(files)))
     with pytest.raises(InputError):  # and nothing half-prepared is taken for the set
-        data.load("tfds:mnist", str(tmp_path / "tfds"), str(tmp_path))
+        data.load(DataConfig("tfds:mnist", str(tmp_path / "tfds"), str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", tfds_builders.BUILDERS)
@@ -110,7 +111,7 @@ def prepare(name: str, files: dict[str, bytes], tmp_path: Path, monkeypatch: Any
             filename=file,
         )
     monkeypatch.setattr(tfds.core.download.checksums, "get_all_url_infos", lambda: registered)
-    return data.load(f"tfds:{name}", str(tmp_path / "tfds"), str(manual))
+    return data.load(DataConfig(f"tfds:{name}", str(tmp_path / "tfds"), str(manual)))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
@@ -188,7 +189,7 @@ def test_any_ones_prepared_set_is_read(tmp_path: Path) -> None:
                     yield i, {"picture": tfds_builders._png(image), "kind": i % 2}
 
     Stripes(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    pool = data.load("tfds:stripes", str(tmp_path))
+    pool = data.load(DataConfig("tfds:stripes", str(tmp_path)))
     assert pool.images.shape == (12, 4, 6, 3)
     assert (pool.test_images, pool.classes) == (None, ("left", "right"))
     np.testing.assert_array_equal(pool.labels, pool.images[:, 0, 0, 0] // 20 % 2)
@@ -206,12 +207,12 @@ def test_any_ones_prepared_set_is_read(tmp_path: Path) -> None:
 )
 def test_sets_that_cannot_be_had(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        data.load(f"tfds:{name}", str(tmp_path))
+        data.load(DataConfig(f"tfds:{name}", str(tmp_path)))
 
 
 def test_missing_original_files_are_named_before_any_network(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no file 'cifar-10-binary\.tar\.gz'"):
-        data.load("tfds:cifar10", str(tmp_path / "tfds"), str(tmp_path))
+        data.load(DataConfig("tfds:cifar10", str(tmp_path / "tfds"), str(tmp_path)))
 
 
 def test_broken_idx_file(tmp_path: Path) -> None:

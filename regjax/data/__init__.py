@@ -1,5 +1,6 @@
 """Data sets: loaded as a `Pool`, divided into named splits, handed on as arrays."""
 
+from regjax.config import DataConfig
 from regjax.data.pool import Pool
 from regjax.data.splits import Data, draw
 from regjax.errors import InputError, did_you_mean
@@ -7,20 +8,20 @@ from regjax.errors import InputError, did_you_mean
 __all__ = ["Data", "Pool", "draw", "load"]
 
 
-def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
-    """Loads a data set by name.
+def load(config: DataConfig) -> Pool:
+    """Loads a data set.
 
     Args:
-      name: `digits`, `tfds:NAME` or `npz:PATH`.
-      data_dir: for TFDS, where prepared sets are kept; "" for TFDS's own default.
-      manual_dir: for TFDS, a folder with the original files.
+      config: its name, `digits`, `tfds:NAME`, `npz:PATH` or `csv:PATH`, and what the source needs
+        to find and read it.
 
     Raises:
       InputError: unknown name, or data that cannot be used.
 
-    >>> load("digits").images.shape
+    >>> load(DataConfig("digits")).images.shape
     (1797, 8, 8, 1)
     """
+    name = config.name
     source, _, rest = name.partition(":")
     if source == "digits" and not rest:
         from regjax.data import digits
@@ -33,9 +34,13 @@ def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
     if source == "tfds" and rest:
         from regjax.data import tfds
 
-        return tfds.load(rest, data_dir, manual_dir)
-    hint = did_you_mean(name, ("digits", "tfds:mnist", "npz:"))
+        return tfds.load(rest, config.data_dir, config.manual_dir)
+    if source == "csv" and rest:
+        from regjax.data import csv
+
+        return csv.load(rest, config.target, config.missing)
+    hint = did_you_mean(name, ("digits", "tfds:mnist", "npz:", "csv:"))
     raise InputError(
-        f"data.name is '{name}', expected digits, tfds:NAME (a TFDS set, such as tfds:mnist) or "
-        f"npz:PATH (a file with arrays x and y){hint}"
+        f"data.name is '{name}', expected digits, tfds:NAME (a TFDS set, such as tfds:mnist), "
+        f"npz:PATH (a file with arrays x and y) or csv:PATH (a table){hint}"
     )

@@ -80,6 +80,7 @@ def draw(pool: Pool, config: DataConfig, seed: int) -> Data:
     )
     if not len(splits["train"].labels):
         raise InputError(f"data.train is {config.train}: no examples left to train on")
+    splits = _imputed(splits)
     shift, scale = _scaling(pool, splits["train"].images, config.scaling)
     return Data(splits, shift, scale, pool.classes, _fingerprint(splits))
 
@@ -141,6 +142,18 @@ def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np
     return np.argsort(ranks, kind="stable")
 
 
+def _imputed(splits: dict[str, Split]) -> dict[str, Split]:
+    """Missing features filled with the training split's median; 0 where that has none."""
+    if not any(s.images.dtype.kind == "f" and np.isnan(s.images).any() for s in splits.values()):
+        return splits
+    train = np.ma.masked_invalid(splits["train"].images)
+    fill = np.ma.median(train, axis=0).filled(0).astype(np.float32)
+    return {
+        name: Split(np.where(np.isnan(split.images), fill, split.images), split.labels)
+        for name, split in splits.items()
+    }
+
+
 def _scaling(
     pool: Pool, train: np.ndarray, scaling: str
 ) -> tuple[np.ndarray | np.float32, np.ndarray | np.float32]:
@@ -152,6 +165,10 @@ def _scaling(
         mean = train.mean(axes, dtype=np.float64, keepdims=True)
         std = train.std(axes, dtype=np.float64, keepdims=True)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
+    if pool.value_range is None and train.ndim == 2:  # a table's columns have their own ranges
+        low, high = train.min(0, keepdims=True), train.max(0, keepdims=True)
+        width = np.where(high > low, high - low, 1)
+        return (low, 1 / width) if scaling == "unit" else ((low + high) / 2, 2 / width)
     low, high = pool.value_range or (float(train.min()), float(train.max()))
     width = (high - low) or 1.0
     if scaling == "unit":

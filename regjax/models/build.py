@@ -19,7 +19,7 @@ from regjax.dropout import (
 )
 from regjax.errors import InputError
 from regjax.initializers import Scheme, scheme
-from regjax.models import cnn, rnn
+from regjax.models import cnn, own, rnn
 from regjax.models.cnn import CNN
 from regjax.models.layers import Dropouts, Norm
 from regjax.models.mlp import MLP
@@ -40,8 +40,8 @@ Shape = tuple[int, ...]  # of one example
 BATCH_NORMS = ("batch", "ghost_batch", "batch_renorm")
 
 
-def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """Returns the network of a config for inputs of one shape.
+def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> Any:
+    """Returns the network of a config for inputs of one shape, a module or what acts as one.
 
     Args:
       config: which network.
@@ -54,7 +54,27 @@ def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> nn.M
     >>> build(ModelConfig(name="cnn"), (28, 28, 1), 10).classes
     10
     """
+    if config.name.startswith(own.PREFIX):
+        return _own(config, tuple(input_shape), classes)
     return BUILDERS[config.name](config, tuple(input_shape), classes)
+
+
+def _own(config: ModelConfig, shape: Shape, classes: int) -> Any:
+    default = ModelConfig()
+    for name in ("norm", "rescale"):
+        if getattr(config, name) != getattr(default, name):
+            raise InputError(
+                f"model.{name} is '{getattr(config, name)}', which a network of your own does "
+                "itself; leave it out"
+            )
+    network = own.load(config.name, shape, classes)
+    dropped_here = config.dropout_rate and config.dropout != "connect"
+    if dropped_here and "dropout_rate" not in network.flags:
+        raise InputError(
+            f"model.dropout_rate is {config.dropout_rate}, but the __call__ of '{config.name}' has "
+            "no argument dropout_rate; add it, or set model.dropout to connect"
+        )
+    return network
 
 
 def _mlp(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
@@ -284,6 +304,8 @@ def initializer_name(path: str, config: ModelConfig) -> str:
     'zeros'
     """
     *layers, leaf = path.split("/")
+    if config.name.startswith(own.PREFIX):
+        return "its own"
     if leaf == "magnitude":
         return "norm of the kernel"
     if leaf == "position_embedding":

@@ -20,7 +20,7 @@ class Runner:
     """Keeps data sets and compiled programs from one run to the next."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[str, str, str], Pool] = {}
+        self._pools: dict[tuple[str, ...], Pool] = {}
         self._data: dict[str, Data] = {}
         self._programs: dict[str, Program] = {}
 
@@ -67,9 +67,10 @@ class Runner:
 
     def _draw(self, config: Config) -> Data:
         """The data of a run; those of the last few seeds are kept."""
-        place = (config.data.name, config.data.data_dir, config.data.manual_dir)
+        data = config.data
+        place = (data.name, data.data_dir, data.manual_dir, data.target, data.missing)
         if place not in self._pools:
-            self._pools[place] = data_lib.load(*place)
+            self._pools[place] = data_lib.load(data)
         drawn = f"{config.data!r} {config.seed if config.data.split_seed < 0 else ''}"
         if drawn not in self._data:
             while len(self._data) >= 4:

@@ -1,0 +1,116 @@
+"""A user's own table: a CSV file with a header, one column of which is what to predict."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regjax.data.pool import Pool
+from regjax.errors import InputError, did_you_mean
+
+DELIMITERS = ",;\t|"
+MOST_CATEGORIES = 100  # in a column of text; more is a name or free text, not a category
+
+
+def load(path: str, target: str, missing: str) -> Pool:
+    """Reads a table.
+
+    Numbers are features as they are. A column of text becomes one feature a category, 0 or 1, in
+    alphabetical order; where values are missing in it, one more feature says so.
+
+    Args:
+      path: file with a header; the delimiter (comma, semicolon, tab, ...) is found out.
+      target: the column of the classes, text or whole numbers.
+      missing: `refuse` missing values, or `impute`: those in numbers stay NaN here, and are filled
+        with the median of the training split when the table is divided.
+
+    Raises:
+      InputError: no such file or column, no table, missing values that are refused, fewer than two
+        classes, a target of fractions, or text with too many different values.
+    """
+    table = _read(path)
+    labels, classes = _target(table, target, path)
+    columns = [_feature(table[name], missing, path) for name in table.columns if name != target]
+    if not columns:
+        raise InputError(
+            f"csv file '{path}' has no column beside '{target}'; nothing to learn from"
+        )
+    features = np.concatenate(columns, axis=1).astype(np.float32)
+    if np.isinf(features).any():
+        raise InputError(f"csv file '{path}' has infinite values as float32; remove or clip them")
+    return Pool(f"csv:{path}", features, labels, None, None, classes, None)
+
+
+def _read(path: str) -> Any:
+    import pandas as pd
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise InputError(f"csv file '{path}' {what}; give the path of a table with a header")
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            head = opened.readline()
+        delimiter = max(DELIMITERS, key=head.count)
+        table = pd.read_csv(file, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"csv file '{path}' cannot be read as a table: {reason}") from error
+    if not len(table):
+        raise InputError(f"csv file '{path}' has no rows; there is nothing to train on")
+    return table
+
+
+def _target(table: Any, target: str, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    names = [str(name) for name in table.columns]
+    if target not in names:
+        hint = did_you_mean(target, names) if target else ""
+        given = f"data.target is '{target}'" if target else "data.target is missing"
+        raise InputError(
+            f"{given}, expected a column of csv file '{path}': {', '.join(names)}{hint}"
+        )
+    column = table[target]
+    if column.isna().any():
+        row = int(np.argmax(column.isna().to_numpy()))
+        raise InputError(f"csv file '{path}': '{target}' has no value in row {row + 1}; remove it")
+    if column.dtype.kind == "f" and (column % 1 != 0).any():
+        first = column[column % 1 != 0].iloc[0]
+        raise InputError(
+            f"csv file '{path}': '{target}' has fractions, such as {first}, but "
+            "classes are text or whole numbers; group them into classes first"
+        )
+    values, labels = np.unique(column.to_numpy().astype(_plain(column)), return_inverse=True)
+    if len(values) < 2:
+        raise InputError(f"csv file '{path}': '{target}' has one class only, {values[0]}")
+    if len(values) > len(column) / 2:
+        raise InputError(
+            f"csv file '{path}': '{target}' has {len(values)} classes in {len(column)} rows; it is "
+            "no class"
+        )
+    return labels.astype(np.int32), tuple(str(value) for value in values)
+
+
+def _plain(column: Any) -> Any:
+    return {"f": np.int64, "i": np.int64, "u": np.int64}.get(column.dtype.kind, str)
+
+
+def _feature(column: Any, missing: str, path: str) -> np.ndarray:
+    """One column's features, `(N, 1)` for numbers, `(N, categories)` for text."""
+    gone = column.isna().to_numpy()
+    if gone.any() and missing == "refuse":
+        raise InputError(
+            f"csv file '{path}': '{column.name}' lacks {gone.sum()} values, the first in row "
+            f"{int(np.argmax(gone)) + 1}; set data.missing to impute, or fill them"
+        )
+    if column.dtype.kind in "iufb":
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused
+            return column.to_numpy(np.float32)[:, None]
+    text = np.where(gone, "", column.to_numpy().astype(str))
+    categories = np.unique(text[~gone])
+    if len(categories) > MOST_CATEGORIES:
+        raise InputError(
+            f"csv file '{path}': '{column.name}' has {len(categories)} different texts, more than "
+            f"{MOST_CATEGORIES} categories; drop the column, or group them"
+        )
+    ones = text[:, None] == categories[None, :]
+    return np.concatenate([ones, gone[:, None]] if gone.any() else [ones], axis=1)

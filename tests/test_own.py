@@ -1,0 +1,109 @@
+"""A user's own network, from a file that the config names."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from regjax import train as train_lib
+from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from regjax.errors import InputError
+
+OWN = """
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+class Net(nn.Module):
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.relu(nn.Dense(16)(x.reshape(len(x), -1)))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(self.classes)(x)
+
+class Wide(nn.Module):
+    width: int
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.classes)(nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1))))
+
+def wide(input_shape, classes):
+    return Wide(input_shape[0] * 4, classes)
+
+def pair(input_shape, classes):
+    size = input_shape[0] * input_shape[1]
+    def init(key, x):
+        kernel = 0.01 * jax.random.normal(key, (size, classes))
+        return {"kernel": kernel, "bias": jnp.zeros(classes)}
+    def apply(params, x):
+        return x.reshape(len(x), -1) @ params["kernel"] + params["bias"][None, :]
+    return init, apply
+
+def raises(input_shape, classes):
+    return 1 / 0
+
+def number(input_shape, classes):
+    return 3
+
+def flat(input_shape, classes):
+    return lambda key, x: {}, lambda params, x: jnp.zeros((len(x), 2))
+
+def breaks(input_shape, classes):
+    return lambda key, x: {}, lambda params, x: x @ jnp.ones((3, 3))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    (tmp_path / "mine.py").write_text(OWN)
+    return f"file:{tmp_path / 'mine.py'}:"
+
+
+def config(name: str, **model: Any) -> Config:
+    data = DataConfig(train=256, valid=100, select=100, test=300)
+    optimizer = OptimizerConfig("adam", 0.01)
+    return Config(epochs=8, data=data, model=ModelConfig(name, **model), optimizer=optimizer)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("Net", 1242), ("wide", 2410), ("pair", 650)])
+def test_trains_as_any_other(own: str, name: str, parameters: int, tmp_path: Path) -> None:
+    result = train_lib.train(config(own + name), tmp_path / "run", Console(quiet=True))
+    assert result["parameters"] == parameters
+    assert result["test_accuracy"] > 0.8
+    params = train_lib.assemble(config(own + name)).shapes().train.params
+    assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nett", "defines no 'nett'"),
+        ("raises", "cannot be made: ZeroDivisionError"),
+        ("number", "gave a int, expected a flax.linen.Module"),
+        ("flat", "gives (2, 2) for inputs (2, 8, 8, 1), expected logits of (2, 10)"),
+        ("breaks", "fails on inputs"),
+        ("", "expected file:PATH:NAME"),
+    ],
+)
+def test_what_is_no_network_is_refused(own: str, name: str, message: str) -> None:
+    with pytest.raises(InputError) as told:
+        train_lib.assemble(config(own + name))
+    assert message in str(told.value)
+
+
+def test_fields_that_it_has_no_use_for_are_refused(own: str) -> None:
+    for model, message in (
+        ({"norm": "batch"}, "model.norm is 'batch', which a network of your own"),
+        ({"dropout_rate": 0.5}, "no argument dropout_rate"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train_lib.assemble(config(own + "Net", **model))
+    with pytest.raises(InputError, match="is no Python file"):
+        train_lib.assemble(config("file:nowhere.py:Net"))
