@@ -15,7 +15,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from regjax import keys
 from regjax.errors import InputError, did_you_mean
 
 PREFIX = "file:"
@@ -126,7 +128,11 @@ def _check(network: Own, name: str, input_shape: tuple[int, ...], classes: int) 
 
     def whole(key: jax.Array, x: jax.Array) -> jax.Array:
         variables = network.init(key, x, train=False)
-        return network.apply(variables, x, train=False, mutable=[])[0]
+        inference = network.apply(variables, x, train=False, mutable=[])[0]
+        others = [name for name in variables if name != "params"]
+        flags = {"train": True, "mask": jnp.ones(len(x)), "dropout_rate": jnp.float32(0.5)}
+        network.apply(variables, x, **flags, rngs={keys.DROPOUT: key}, mutable=others)
+        return inference
 
     try:
         shape = jax.eval_shape(whole, jax.random.key(0), x)
