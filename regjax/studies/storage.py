@@ -5,6 +5,8 @@ Together with `ledger`, the only module that knows of Optuna's storages.
 
 import contextlib
 import os
+import random
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from regjax.errors import InputError
 
 JOURNAL = "journal.log"
+ATTEMPTS = 5  # to open a database
 
 
 class _JournalLock:
@@ -82,7 +85,7 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
                 proxy.wait_server_ready(timeout=20)
             return proxy
         if "://" in url:
-            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            return _database(url)
     except Exception as error:  # each database's driver has its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
@@ -93,6 +96,18 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
         f"--storage '{url}' is of no known kind, expected journal:PATH, sqlite:///PATH, "
         "postgresql://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"
     )
+
+
+def _database(url: str) -> BaseStorage:
+    """Opens a database; where several workers make its tables at once, all but one fail at first."""
+    import sqlalchemy.exc
+
+    made_by_another = (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError)
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(*made_by_another):
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        time.sleep(random.uniform(0.2, 1.0))
+    return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def _without_password(url: str) -> str:
