@@ -178,6 +178,7 @@ def _check_death(worker: subprocess.Popen, deaths: int) -> None:
 def _headline(study: StudyConfig, count: int) -> str:
     search, arms = study.study, len(study.study.arms)
     each = f", {search.trials} each" if search.protocol == "balanced" else ""
-    then = f", then {search.confirm} fresh seeds an arm" if search.confirm else ""
+    fresh = "fresh seeds" if search.fresh else "of the search's seeds"
+    then = f", then {search.confirm} {fresh} an arm" if search.confirm else ""
     many = "lanes" if count > 1 else "lane"
     return f"{arms} arms{each}: {plan.budget(study)} trials{then}; {count} {many}"

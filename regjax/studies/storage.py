@@ -99,7 +99,7 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-    """Opens a database; where several workers make its tables at once, all but one fail at first."""
+    """Opens a database; where several make its tables at once, all but one fail at first."""
     import sqlalchemy.exc
 
     made_by_another = (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError)
