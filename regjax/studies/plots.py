@@ -115,7 +115,7 @@ def _groups(study: StudyConfig, rows: list[Row]) -> dict[str, list[Row]]:
 
 def _legend(axes: Any, study: StudyConfig) -> None:
     if names := plan.varied(study.study.arms):
-        axes.legend(title=names[0], loc="best")
+        axes.figure.legend(title=names[0], loc="outside right upper")
 
 
 def _zoom(axes: Any, values: np.ndarray) -> None:
@@ -138,7 +138,8 @@ def _arms(axes: Any, result: StudyResult) -> None:
         axes.plot(mean, place, "o", color=colour, ms=6)
     axes.set_yticks(range(len(result.arms)), [arm.label for arm in reversed(result.arms)])
     axes.set_xlabel(_title(result.config, "test"))
-    scores = scale * np.concatenate([arm.scores for arm in result.arms])
+    ends = np.array([end for arm in result.arms for end in (arm.score.low, arm.score.high)])
+    scores = scale * np.concatenate([ends, *(arm.scores for arm in result.arms)])
     scores = scores[np.isfinite(scores)]
     pad = 0.05 * np.ptp(scores) or 0.5
     axes.set_xlim(scores.min() - pad, scores.max() + pad)
@@ -223,7 +224,7 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
     axes.set_xticks(range(len(rows)), rows)
     axes.set_xlabel(first)
     axes.set_ylabel(_title(study, "test" if result.arms else "select"))
-    axes.legend(title=second, loc="best")
+    axes.figure.legend(title=second, loc="outside right upper")
 
 
 def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
