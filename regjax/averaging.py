@@ -42,7 +42,7 @@ def averaged(
     if STATISTICS not in statistics:
         return Weights(params, statistics)
     share = config.model.norm_momentum
-    rows = batches(jnp.arange(len(train.labels)), config.batch_size)
+    rows = batches(jnp.arange(len(train)), config.batch_size)
 
     def add(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, None]:
         images, mask = train.take(*batch).images, batch[1]
@@ -51,7 +51,7 @@ def averaged(
         measured = jax.tree.map(
             lambda s, new: s + (new - s) / share, statistics[STATISTICS], moved[STATISTICS]
         )
-        weight = mask.sum() / len(train.labels)
+        weight = mask.sum() / len(train)
         return jax.tree.map(lambda t, b: t + weight * b, total, measured), None
 
     zero = jax.tree.map(jnp.zeros_like, statistics[STATISTICS])

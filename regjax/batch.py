@@ -22,20 +22,41 @@ class Batch(NamedTuple):
 
 
 class Arrays(struct.PyTreeNode):
-    """One split on the device: `(N, ...)` inputs as stored, `(N,)` labels, and their scaling."""
+    """One split on the device, as arrays of its own or as rows of a larger set.
+
+    Attributes:
+      images: `(N, ...)` inputs as stored.
+      labels: `(N,)`.
+      shift, scale: the network sees (images − shift) · scale.
+      rows: `(n,)`, which examples are the split's; None: all. Lanes share a set in this way.
+      fill: `(1, ...)`, what stands for missing inputs (NaN); None: there are none.
+    """
 
     images: jax.Array
     labels: jax.Array
     shift: jax.Array
     scale: jax.Array
+    rows: jax.Array | None = None
+    fill: jax.Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels if self.rows is None else self.rows)
+
+    def all_labels(self) -> jax.Array:
+        """The split's labels, in its order."""
+        return self.labels if self.rows is None else self.labels[self.rows]
 
     def scaled(self, values: jax.Array) -> jax.Array:
         """Stored values as the network sees them: (values − shift) · scale."""
-        return (values.astype(jnp.float32) - self.shift) * self.scale
+        values = values.astype(jnp.float32)
+        if self.fill is not None:
+            values = jnp.where(jnp.isnan(values), self.fill, values)
+        return (values - self.shift) * self.scale
 
     def take(self, indices: jax.Array, mask: jax.Array) -> Batch:
-        """Returns the batch of the given rows."""
-        return Batch(self.scaled(self.images[indices]), self.labels[indices], mask)
+        """Returns the batch of the given examples of the split."""
+        rows = indices if self.rows is None else self.rows[indices]
+        return Batch(self.scaled(self.images[rows]), self.labels[rows], mask)
 
 
 def batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:

@@ -2,7 +2,8 @@
 
 XLA's CPU backend lowers the weight gradient of a convolution inside a loop to a naive loop nest:
 an epoch of a small CNN under `scan` then takes over ten times as long as in PyTorch. Written as
-patches × matrix, both gradients become matrix products. On other backends `lax` is used as it is.
+patches × matrix, both gradients become matrix products; a 3×3 kernel of many channels takes
+Winograd's way instead (`regjax.winograd`). On other backends `lax` is used as it is.
 """
 
 import itertools
@@ -14,7 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from regjax import winograd
+from regjax.winograd import Padding
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -46,6 +49,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 
 def _forward(x: jax.Array, kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Any]:
+    if winograd.pays(x, kernel, padding):
+        return winograd.forward(x, kernel, padding)
     patches = _patches(x, kernel.shape[:2], padding)
     out = kernel.shape[-1]
     y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, out)
@@ -54,6 +59,8 @@ def _forward(x: jax.Array, kernel: jax.Array, padding: Padding) -> tuple[jax.Arr
 
 
 def _backward(padding: Padding, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if isinstance(kept[0], list):
+        return winograd.backward(padding, kept, dy)
     patches, kernel = kept
     kh, kw, channels, out = kernel.shape
     n, rows, columns, _ = dy.shape

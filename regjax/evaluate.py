@@ -59,7 +59,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
     if arrays is None:
         raise InputError(f"--split={split} of this run is empty; choose another")
     logits = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
-    labels, predicted = np.asarray(arrays.labels), np.asarray(logits).argmax(-1)
+    labels, predicted = np.asarray(arrays.all_labels()), np.asarray(logits).argmax(-1)
     columns: Any = precision_recall_fscore_support(
         labels,
         predicted,
@@ -72,7 +72,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
         "epoch": int(run.epoch),
         "examples": len(labels),
         "accuracy": float((labels == predicted).mean()),
-        "loss": float(example_losses(parts.config, logits, arrays.labels).mean()),
+        "loss": float(example_losses(parts.config, logits, arrays.all_labels()).mean()),
         "classes": {
             name: dict(zip(names, (x.item() for x in row), strict=True))
             for name, row in zip(parts.data.classes, zip(*columns, strict=True), strict=True)

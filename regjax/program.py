@@ -1,5 +1,6 @@
 """A config's functions as compiled programs: one for all runs that differ in numbers only."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,25 @@ def make_program(config: Config, network: Network) -> Program:
         jax.jit(step.make_run_epoch(config, network), donate_argnums=1),
         jax.jit(step.make_evaluate(config, network)),
     )
+
+
+def generalized(config: Config) -> Config:
+    """Returns the config of the program that runs a config: a more general one, shared with others.
+
+    No penalty, L1 and L2 are elastic nets of some λ and l1_ratio, so arms that differ in these need
+    one program, compiled once. What it computes is the same.
+
+    >>> l1 = Config(penalty=config_lib.PenaltyConfig("l1", 0.1))
+    >>> penalty = generalized(l1).penalty
+    >>> penalty.name, penalty.strength, penalty.l1_ratio
+    ('elastic', 0.1, 1.0)
+    """
+    ratios = {"none": 0.0, "l1": 1.0, "l2": 0.0, "elastic": config.penalty.l1_ratio}
+    if config.penalty.name not in ratios or config.penalty.mode != "loss":
+        return config
+    ratio = ratios[config.penalty.name]
+    penalty = dataclasses.replace(config.penalty, name="elastic", l1_ratio=ratio)
+    return dataclasses.replace(config, penalty=penalty)
 
 
 def structure(config: Config, strengths: Strengths) -> str:

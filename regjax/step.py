@@ -82,7 +82,7 @@ def make_train_epoch(
     def train_epoch(
         strengths: Strengths, run: RunState, train: Arrays
     ) -> tuple[TrainState, Metrics]:
-        examples = len(train.labels)
+        examples = len(train)
         shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
         indices, masks = batches(jax.random.permutation(shuffle, examples), config.batch_size)
         fill = train.scaled(strengths["augment.fill"])
@@ -113,7 +113,7 @@ def make_predict(config: Config, network: Network) -> Callable[[TrainState, Arra
     """Returns `predict(state, arrays) -> logits`, `(N, K)`, in inference form."""
 
     def predict(state: TrainState, arrays: Arrays) -> jax.Array:
-        examples = len(arrays.labels)
+        examples = len(arrays)
         # As many batches as the config's size asks for, made even: almost nothing is padded.
         count = steps_per_epoch(examples, config.eval_batch_size)
         indices, masks = batches(jnp.arange(examples), steps_per_epoch(examples, count))
@@ -136,8 +136,8 @@ def make_evaluate(config: Config, network: Network) -> Callable[[TrainState, Arr
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
         logits = predict(state, arrays)
         return {
-            "loss": example_losses(config, logits, arrays.labels).mean(),
-            "accuracy": metrics.accuracy(logits, arrays.labels).compute(),
+            "loss": example_losses(config, logits, arrays.all_labels()).mean(),
+            "accuracy": metrics.accuracy(logits, arrays.all_labels()).compute(),
         }
 
     return evaluate

@@ -29,16 +29,23 @@ from regjax.workdir import Workdir
 
 
 class Assembled(NamedTuple):
-    """A config made into values: what `train`, `evaluate` and `show` all start from."""
+    """A config made into values: what `train`, `evaluate` and `show` all start from.
+
+    Attributes:
+      config: the run.
+      general: the config of the program that runs it, see `program.generalized`.
+      data, network, strengths: what these make of it.
+    """
 
     config: Config
+    general: Config
     data: Data
     network: Network
     strengths: Strengths
 
     def program(self) -> Program:
         """Its functions, to be compiled."""
-        return program.make_program(self.config, self.network)
+        return program.make_program(self.general, self.network)
 
     def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
         """What `Program.init` is given: strengths, first inputs, key."""
@@ -51,7 +58,7 @@ class Assembled(NamedTuple):
     def shapes(self) -> RunState:
         """The run's structure, without computing it."""
         shape = (self._start_examples(), *self.data.input_shape)
-        init = partial(state.init, self.config, self.network, self.strengths)
+        init = partial(state.init, self.general, self.network, self.strengths)
         inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
         return jax.eval_shape(init, inputs, jax.random.key(self.config.seed))
 
@@ -87,7 +94,8 @@ def put_together(config: Config, data: Data) -> Assembled:
     classes, examples = len(data.classes), len(data.splits["train"].labels)
     module = models.build(config.model, data.input_shape, classes)
     network = Network(config.model, module, classes)
-    return Assembled(config, data, network, strengths.from_config(config, examples))
+    general = program.generalized(config)
+    return Assembled(config, general, data, network, strengths.from_config(general, examples))
 
 
 def _data_conflict(parts: Assembled) -> str | None:

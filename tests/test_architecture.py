@@ -32,6 +32,7 @@ FLOORS = {
         "solvers",
         "stopping",
         "transforms",
+        "winograd",
     },
     2: {"config", "data", "models", "strengths", "sweeps"},
     3: {
@@ -58,7 +59,7 @@ FLOORS = {
     },
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
-NEIGHBOURS = {"metrics": {"losses"}, "optimizers": {"transforms"}}
+NEIGHBOURS = {"convolution": {"winograd"}, "metrics": {"losses"}, "optimizers": {"transforms"}}
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 
 

@@ -15,6 +15,19 @@ def example(shape: tuple[int, ...], seed: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
+def definition(x: jax.Array, kernel: jax.Array, padding: conv.Padding) -> jax.Array:
+    """Shift by shift; jaxlib 0.10.2's own input gradient on CPU is wrong where the padding is
+    wider than the window, e.g. padding ((0, 0), (2, 0)), window (1, 2).
+    """
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = x.shape[1] - kernel.shape[0] + 1, x.shape[2] - kernel.shape[1] + 1
+    return sum(
+        x[:, i : i + rows, j : j + columns] @ kernel[i, j]
+        for i in range(kernel.shape[0])
+        for j in range(kernel.shape[1])
+    )
+
+
 @given(
     n=st.integers(1, 3),
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
@@ -36,16 +49,7 @@ def test_value_and_gradients_are_the_definitions(
         return conv.conv2d(x, kernel, padding)
 
     def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """The definition, shift by shift; jaxlib 0.10.2's own input gradient on CPU is wrong
-        where the padding is wider than the window, e.g. padding ((0, 0), (2, 0)), window (1, 2).
-        """
-        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-        rows, columns = x.shape[1] - window[0] + 1, x.shape[2] - window[1] + 1
-        return sum(
-            x[:, i : i + rows, j : j + columns] @ kernel[i, j]
-            for i in range(window[0])
-            for j in range(window[1])
-        )
+        return definition(x, kernel, padding)
 
     mine, pull = jax.vjp(ours, x, kernel)
     expected, expected_pull = jax.vjp(theirs, x, kernel)
@@ -55,6 +59,20 @@ def test_value_and_gradients_are_the_definitions(
     cotangent = example(expected.shape, 2)
     for got, want in zip(pull(cotangent), expected_pull(cotangent), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 10), (11, 7)])
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 0), (1, 3))], ids=str)
+def test_many_channels_take_winograds_way(size: tuple[int, int], padding: conv.Padding) -> None:
+    x, kernel = example((2, *size, 32), 0), 0.1 * example((3, 3, 32, 8), 1)
+    assert conv.winograd.pays(x, kernel, padding)
+    assert not conv.winograd.pays(x.astype(jnp.bfloat16), kernel, padding)
+    mine, pull = jax.vjp(lambda x, kernel: conv.conv2d(x, kernel, padding), x, kernel)
+    expected, expected_pull = jax.vjp(lambda x, kernel: definition(x, kernel, padding), x, kernel)
+    cotangent = example(expected.shape, 2)
+    got, wanted = (mine, *pull(cotangent)), (expected, *expected_pull(cotangent))
+    for ours, theirs in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=3e-6 * float(jnp.abs(theirs).max()))
 
 
 @pytest.mark.parametrize(

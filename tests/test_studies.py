@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from rich.console import Console
@@ -21,10 +22,12 @@ from regjax.config import (
 )
 from regjax.errors import InputError
 from regjax.studies import choose, folder, plan, result, words
+from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
-from regjax.studies.runner import Runner
+from regjax.studies.shared import Shared
 from regjax.studies.storage import JOURNAL, open_storage
-from regjax.studies.worker import Lane, confirm_entries
+from regjax.studies.vectorized import Vectorized
+from regjax.studies.worker import TrialWorker, confirm_entries
 from regjax.sweeps import Range
 
 ARMS = sweeps.product(
@@ -51,10 +54,10 @@ def small(**search: Any) -> StudyConfig:
     )
 
 
-def trained(study: StudyConfig, path: Path) -> list[dict[str, Any]]:
-    """Runs one lane to the end in a folder, and returns the trials."""
+def trained(study: StudyConfig, path: Path, lanes: Lanes | None = None) -> list[dict[str, Any]]:
+    """Runs one worker to the end in a folder, and returns the trials."""
     folder.claim(path, study)
-    Lane(study, "", path).work()
+    TrialWorker(study, "", path, lanes or OneByOne(Shared())).work()
     return trials(study, path)
 
 
@@ -86,15 +89,42 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
     return study, path
 
 
+def enqueued_backwards(study: StudyConfig, path: Path) -> None:
+    folder.claim(path, study)
+    worker = Worker(path, "other")
+    backwards = list(reversed(plan.search_entries(study)))
+    Ledger(open_storage("", path), study, "search", worker, local=True).mend(backwards)
+    worker.close()
+
+
+def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
+    """On 8 devices, 1 or 2 lanes each: the same bits in any order, and what one lane does."""
+    study, path = whole
+    lanes = Vectorized(Shared(), 8, programs=2)
+    rows = trained(study, tmp_path / "forth", lanes)
+    assert 0 < lanes.useful <= lanes.advanced
+    epochs = [
+        run["epochs"]
+        for phase in ("search", "confirm")
+        for row in trials(study, tmp_path / "forth", phase)
+        for run in row["runs"]
+    ]
+    assert lanes.useful == sum(epochs)
+    enqueued_backwards(study, tmp_path / "back")
+    assert trained(study, tmp_path / "back", Vectorized(Shared(), 5, programs=2)) == rows
+    narrow = trained(study, tmp_path / "two", Vectorized(Shared(), 16))
+    for row, two, alone in zip(rows, narrow, trials(study, path), strict=True):
+        for other in (two, alone):
+            assert row["params"] == other["params"]
+            first, second = (r["runs"][0]["curves"]["train_loss"][0] for r in (row, other))
+            np.testing.assert_allclose(first, second, rtol=1e-3)
+
+
 def test_trials_do_not_depend_on_their_order(
     whole: tuple[StudyConfig, Path], tmp_path: Path
 ) -> None:
     study, path = whole
-    folder.claim(tmp_path, study)
-    worker = Worker(tmp_path, "other")
-    backwards = list(reversed(plan.search_entries(study)))
-    Ledger(open_storage("", tmp_path), study, "search", worker, local=True).mend(backwards)
-    worker.close()
+    enqueued_backwards(study, tmp_path)
     assert trained(study, tmp_path) == trials(study, path)
 
 
@@ -180,8 +210,8 @@ def test_what_was_trained_is_not_trained_again(
 ) -> None:
     study = small(arms=ARMS[:1], ranges={}, trials=3, confirm=0)
     runs = []
-    run = Runner.run
-    monkeypatch.setattr(Runner, "run", lambda *a, **k: runs.append(1) or run(*a, **k))
+    start = OneByOne.start
+    monkeypatch.setattr(OneByOne, "start", lambda *a: runs.append(1) or start(*a))
     rows = trained(study, tmp_path)
     assert len(runs) == 1
     assert [row.get("same_as") for row in rows] == [None, 0, 0]
@@ -296,7 +326,7 @@ def test_sqlite_is_a_storage_too(tmp_path: Path) -> None:
     study = small(arms=ARMS[:2], trials=1, confirm=1)
     folder.claim(tmp_path, study)
     url = f"sqlite:///{tmp_path / 'trials.db'}"
-    Lane(study, url, tmp_path).work()
+    TrialWorker(study, url, tmp_path, OneByOne(Shared())).work()
     for phase, count in (("search", 2), ("confirm", 2)):
         assert len(Ledger(open_storage(url, tmp_path), study, phase).trials()) == count
 

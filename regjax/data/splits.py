@@ -20,6 +20,13 @@ class Split(NamedTuple):
     labels: np.ndarray
 
 
+class Rows(NamedTuple):
+    """Which examples of a pool a split has: of its test split, or of the rest."""
+
+    of_test: bool
+    indices: np.ndarray
+
+
 class Data(NamedTuple):
     """A data set ready to train on.
 
@@ -27,12 +34,16 @@ class Data(NamedTuple):
 
     Attributes:
       splits: `train`, `valid`, `select`, `test` by name; a split may be empty.
+      rows: where each split's examples are in the pool.
+      fill: `(1, F)`, what the pool's missing features became; None: it has none.
       shift, scale: scalars, or `(1, ..., C)` with one value a feature or channel.
       classes: class names.
       fingerprint: a hash of what was drawn, to tell whether a resumed run sees the same data.
     """
 
     splits: dict[str, Split]
+    rows: dict[str, Rows]
+    fill: np.ndarray | None
     shift: np.ndarray | np.float32
     scale: np.ndarray | np.float32
     classes: tuple[str, ...]
@@ -62,40 +73,52 @@ def draw(pool: Pool, config: DataConfig, seed: int) -> Data:
     """
     seed = seed if config.split_seed < 0 else config.split_seed
     sizes = {name: getattr(config, name) for name in NAMES}
-    splits: dict[str, Split] = {}
-    if pool.test_images is not None and pool.test_labels is not None:
-        splits |= _cut(
-            Split(pool.test_images, pool.test_labels),
-            {"test": sizes.pop("test")},
-            keys.host_stream(seed, f"{keys.SPLIT}/test"),
-            config.stratified,
-            f"the test split of {pool.name}",
-        )
-    splits |= _cut(
-        Split(pool.images, pool.labels),
-        sizes,
-        keys.host_stream(seed, keys.SPLIT),
-        config.stratified,
-        f"the training pool of {pool.name}" if splits else pool.name,
-    )
-    if not len(splits["train"].labels):
+    rows: dict[str, Rows] = {}
+    own_test = pool.test_labels is not None
+    if pool.test_labels is not None:
+        rng = keys.host_stream(seed, f"{keys.SPLIT}/test")
+        own_sizes, source = {"test": sizes.pop("test")}, f"the test split of {pool.name}"
+        cut = _cut(pool.test_labels, own_sizes, rng, config.stratified, source)
+        rows |= {name: Rows(True, indices) for name, indices in cut.items()}
+    source = f"the training pool of {pool.name}" if own_test else pool.name
+    rng = keys.host_stream(seed, keys.SPLIT)
+    cut = _cut(pool.labels, sizes, rng, config.stratified, source)
+    rows |= {name: Rows(False, indices) for name, indices in cut.items()}
+    if not len(rows["train"].indices):
         raise InputError(f"data.train is {config.train}: no examples left to train on")
-    splits = _imputed(splits)
+    splits = {name: _taken(pool, *rows[name]) for name in rows}
+    fill = _fill(splits)
+    if fill is not None:
+        splits = {
+            name: Split(np.where(np.isnan(split.images), fill, split.images), split.labels)
+            for name, split in splits.items()
+        }
     shift, scale = _scaling(pool, splits["train"].images, config.scaling)
-    return Data(splits, shift, scale, pool.classes, _fingerprint(splits))
+    return Data(splits, rows, fill, shift, scale, pool.classes, _fingerprint(splits))
 
 
 def _cut(
-    pool: Split, sizes: dict[str, float], rng: np.random.Generator, stratified: bool, source: str
-) -> dict[str, Split]:
-    counts = resolve(sizes, len(pool.labels), source)
-    order = _order(pool.labels, rng, stratified)
+    labels: np.ndarray,
+    sizes: dict[str, float],
+    rng: np.random.Generator,
+    stratified: bool,
+    source: str,
+) -> dict[str, np.ndarray]:
+    """Each split's indices, in ascending order."""
+    counts = resolve(sizes, len(labels), source)
+    order = _order(labels, rng, stratified)
     ends = np.cumsum([counts[name] for name in counts])
-    parts = {
+    return {
         name: np.sort(order[end - counts[name] : end])
         for name, end in zip(counts, ends, strict=True)
     }
-    return {name: Split(pool.images[part], pool.labels[part]) for name, part in parts.items()}
+
+
+def _taken(pool: Pool, of_test: bool, indices: np.ndarray) -> Split:
+    if of_test:
+        assert pool.test_images is not None and pool.test_labels is not None
+        return Split(pool.test_images[indices], pool.test_labels[indices])
+    return Split(pool.images[indices], pool.labels[indices])
 
 
 def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, int]:
@@ -142,16 +165,12 @@ def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np
     return np.argsort(ranks, kind="stable")
 
 
-def _imputed(splits: dict[str, Split]) -> dict[str, Split]:
-    """Missing features filled with the training split's median; 0 where that has none."""
+def _fill(splits: dict[str, Split]) -> np.ndarray | None:
+    """What stands for missing features: the training split's median; 0 where that has none."""
     if not any(s.images.dtype.kind == "f" and np.isnan(s.images).any() for s in splits.values()):
-        return splits
+        return None
     train = np.ma.masked_invalid(splits["train"].images)
-    fill = np.ma.median(train, axis=0).filled(0).astype(np.float32)
-    return {
-        name: Split(np.where(np.isnan(split.images), fill, split.images), split.labels)
-        for name, split in splits.items()
-    }
+    return np.ma.median(train, axis=0).filled(0).astype(np.float32)[None]
 
 
 def _scaling(

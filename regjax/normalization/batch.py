@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax.normalization.core import Number, Statistics, normalize, statistics
+from regjax.normalization.core import Number, Statistics, normalize, per_channel, statistics
+from regjax.normalization.standardize import standardize
 
 
 def batch_norm(
@@ -39,8 +40,11 @@ def batch_norm(
     """
     if axis_name is None:
         _check_values(x.shape, 1)
-    stats = statistics(x, range(x.ndim - 1), mask, axis_name)
-    return normalize(x, stats.mean, stats.variance, scale, bias, epsilon), stats
+    if axis_name is not None:
+        stats = statistics(x, range(x.ndim - 1), mask, axis_name)
+        return normalize(x, stats.mean, stats.variance, scale, bias, epsilon), stats
+    scale, bias = (None if p is None else per_channel(p, x.ndim) for p in (scale, bias))
+    return standardize(x, range(x.ndim - 1), scale, bias, mask, epsilon)
 
 
 def _check_values(shape: tuple[int, ...], groups: int) -> None:
@@ -84,11 +88,8 @@ def ghost_batch_norm(
     _check_values(x.shape, groups)
     mask = jnp.ones(x.shape[0], bool) if mask is None else mask
     parts = x.reshape(groups, -1, *x.shape[1:])
-    stats = jax.vmap(lambda part, rows: statistics(part, range(x.ndim - 1), rows))(
+    y, stats = jax.vmap(lambda part, rows: batch_norm(part, scale, bias, rows, epsilon))(
         parts, mask.reshape(groups, -1)
-    )
-    y = jax.vmap(lambda part, s: normalize(part, s.mean, s.variance, scale, bias, epsilon))(
-        parts, stats
     )
     weights = stats.count / jnp.maximum(stats.count.sum(), 1)
 

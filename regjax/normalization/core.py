@@ -44,7 +44,7 @@ def statistics(
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
     if mask is not None:
-        rows = jnp.reshape(mask, (-1,) + (1,) * (x.ndim - 1)) > 0
+        rows = counted_rows(mask, x.ndim)
         count = rows.sum().astype(x.dtype) * (count / x.shape[0])
     if axis_name is not None:
         count = lax.psum(count, axis_name)
@@ -52,13 +52,53 @@ def statistics(
     def mean(values: jax.Array) -> jax.Array:
         if mask is not None:
             values = jnp.where(rows, values, 0)
-        total = values.sum(axes, keepdims=True)
+        summed = total(values, axes)
         if axis_name is not None:
-            total = lax.psum(total, axis_name)
-        return total / jnp.maximum(count, 1)
+            summed = lax.psum(summed, axis_name)
+        return summed / jnp.maximum(count, 1)
 
     mu = mean(x)
     return Statistics(mu, mean(jnp.square(x - mu)), count)
+
+
+def counted_rows(mask: jax.Array, ndim: int) -> jax.Array:
+    """A mask `(N,)` as booleans `(N, 1, ...)`.
+
+    >>> counted_rows(jnp.array([1.0, 0.0]), 2).tolist()
+    [[True], [False]]
+    """
+    return jnp.reshape(mask, (-1,) + (1,) * (ndim - 1)) > 0
+
+
+def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The sum over `axes`, kept with size 1.
+
+    On a CPU as a matrix product, where these axes are neighbours: XLA's own sum computes x anew for
+    itself.
+
+    >>> total(jnp.array([[1.0, 2.0], [3.0, 4.0]]), axes=(0,)).tolist()
+    [[4.0, 6.0]]
+    """
+    axes = sorted(axes)
+    neighbours = axes == [*range(axes[0], axes[-1] + 1)] if axes else False
+    if jax.default_backend() != "cpu" or not neighbours:
+        return x.sum(tuple(axes), keepdims=True)
+    before, summed, after = (
+        math.prod(part)
+        for part in (x.shape[: axes[0]], x.shape[axes[0] : axes[-1] + 1], x.shape[axes[-1] + 1 :])
+    )
+    shape = [1 if i in axes else size for i, size in enumerate(x.shape)]
+    if after == 1:
+        return (x.reshape(before, summed) @ jnp.ones(summed, x.dtype)).reshape(shape)
+    if before == 1:
+        return (jnp.ones(summed, x.dtype) @ x.reshape(summed, after)).reshape(shape)
+    ones = jnp.ones((before, 1, summed), x.dtype)
+    return (ones @ x.reshape(before, summed, after)).reshape(shape)
+
+
+def materialized(x: jax.Array) -> jax.Array:
+    """Returns x, on a CPU computed once for all who use it."""
+    return lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
 
 def normalize(

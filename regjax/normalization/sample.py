@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax.normalization.core import Number, normalize, per_channel, statistics
+from regjax.normalization.core import Number, per_channel
+from regjax.normalization.standardize import standardize
 
 
 def group_norm(
@@ -35,14 +36,10 @@ def group_norm(
     if groups < 1 or channels % groups:
         raise ValueError(f"groups must divide the {channels} channels, got {groups}")
     grouped = x.reshape(*x.shape[:-1], groups, channels // groups)
-    stats = statistics(grouped, (*range(1, x.ndim - 1), grouped.ndim - 1))
-    wide = grouped.astype(stats.mean.dtype)  # rounded once, after scale and bias
-    y = normalize(wide, stats.mean, stats.variance, epsilon=epsilon).reshape(x.shape)
-    if scale is not None:
-        y = y * per_channel(scale, x.ndim)
-    if bias is not None:
-        y = y + per_channel(bias, x.ndim)
-    return y.astype(x.dtype)
+    shape = (1,) * (x.ndim - 1) + grouped.shape[-2:]
+    affine = (None if p is None else p.reshape(shape) for p in (scale, bias))
+    axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
+    return standardize(grouped, axes, *affine, epsilon=epsilon)[0].reshape(x.shape)
 
 
 def layer_norm(
@@ -68,8 +65,7 @@ def layer_norm(
     Array([[-1.,  1.]], dtype=float32)
     """
     axes = range(1, x.ndim) if axes is None else [axis % x.ndim for axis in axes]
-    stats = statistics(x, axes)
-    return normalize(x, stats.mean, stats.variance, scale, bias, epsilon)
+    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon)[0]
 
 
 def instance_norm(
@@ -98,8 +94,12 @@ def instance_norm(
             f"instance norm needs more than one position per channel, got shape {x.shape}; "
             "on vectors use layer_norm"
         )
-    stats = statistics(x, range(1, x.ndim - 1))
-    return normalize(x, stats.mean, stats.variance, scale, bias, epsilon)
+    axes = range(1, x.ndim - 1)
+    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon)[0]
+
+
+def _affine(x: jax.Array, *parameters: jax.Array | None) -> list[jax.Array | None]:
+    return [None if p is None else per_channel(p, x.ndim) for p in parameters]
 
 
 def rms_norm(

@@ -52,7 +52,7 @@ def _programs(study: StudyConfig) -> int:
     for arm in study.study.arms:
         low = {name: r.low for name, r in plan.applying(study, arm).items()}
         parts = train.assemble(plan.config_of(study, {**arm, **low}, study.seed))
-        texts.add(program.structure(parts.config, parts.strengths))
+        texts.add(program.structure(parts.general, parts.strengths))
     return len(texts)
 
 

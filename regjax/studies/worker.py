@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 import uuid
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,30 @@ from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.studies.choose import best_of_arms, stopped_after
 from regjax.studies.folder import read_config
+from regjax.studies.lanes import Job, Lanes, OneByOne, Record
 from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
 from regjax.studies.plan import Entry
-from regjax.studies.runner import Runner
+from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
 
 PAUSE = 0.2  # seconds between two looks for a trial that another worker may give back
 
 
-class Lane:
-    """A worker at work.
+Trial = Generator[Job, Record, None]  # asks for runs, is sent what they were, and ends when told
+
+
+class TrialWorker:
+    """A worker: takes trials from the storage and has their runs done in its lanes.
 
     Args:
       study: the config.
       storage_url: as `open_storage` has it.
       workdir: the study's folder.
+      lanes: where the runs are done.
     """
 
-    def __init__(self, study: StudyConfig, storage_url: str, workdir: Path) -> None:
-        self._study, self._runner = study, Runner()
+    def __init__(self, study: StudyConfig, storage_url: str, workdir: Path, lanes: Lanes) -> None:
+        self._study, self._lanes = study, lanes
         self._worker = Worker(workdir, f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         storage = open_storage(storage_url, workdir)
         self._search, self._confirm = (
@@ -60,25 +66,43 @@ class Lane:
             self._phase(self._confirm, entries, self._confirm_trial, stops=False)
         self._worker.close()
 
-    def _phase(self, ledger: Ledger, entries: list[Entry], train: Any, stops: bool) -> None:
+    def _phase(
+        self,
+        ledger: Ledger,
+        entries: list[Entry],
+        begin: Callable[[Claim], Trial],
+        stops: bool,
+    ) -> None:
         ledger.mend(entries)
+        going = 0
         while True:
-            if stops and stopped_after(self._study, ledger.trials()) is not None:
-                return
-            if claim := ledger.claim():
-                train(claim)
-            elif ledger.finished(entries):
+            ended = stops and stopped_after(self._study, ledger.trials()) is not None
+            while not ended and self._lanes.free() and (claim := ledger.claim()):
+                going += self._advance(begin(claim), None)
+            if going:
+                for job, record in self._lanes.epoch():
+                    going -= not self._advance(job.owner, record)
+            elif ended or ledger.finished(entries):
                 return
             else:
                 time.sleep(PAUSE)
                 self._check_parent()
                 ledger.mend(entries)
 
+    def _advance(self, trial: Trial, record: Record | None) -> bool:
+        """Lets a trial go on to its next run, which is started; whether there is one."""
+        try:
+            job = next(trial) if record is None else trial.send(record)
+        except StopIteration:
+            return False
+        self._lanes.start(job._replace(owner=trial))
+        return True
+
     def _check_parent(self) -> None:
         if os.getppid() != self._parent:  # killed: nobody is left to be told
             os._exit(1)
 
-    def _search_trial(self, claim: Claim) -> None:
+    def _search_trial(self, claim: Claim) -> Trial:
         setting = plan.suggest(claim.trial, self._study)
         seeds = plan.search_seeds(self._study)
         key = key_of(setting, seeds)
@@ -89,7 +113,7 @@ class Lane:
             return
         runs = []
         for i, seed in enumerate(seeds):
-            runs.append(self._run(self._search, claim, setting, seed, ("select",), prune=i == 0))
+            runs.append((yield self._job(self._search, claim, setting, seed, ("select",), i == 0)))
             if runs[-1]["stopped_because"] == "pruned" or not runs[-1]["best_epoch"]:
                 break
         whole = len(runs) == len(seeds) and all(
@@ -99,14 +123,14 @@ class Lane:
         value = statistics.fmean(run[objective] for run in runs) if whole else None
         self._search.tell(claim, {"setting": setting, "runs": runs}, value)
 
-    def _confirm_trial(self, claim: Claim) -> None:
+    def _confirm_trial(self, claim: Claim) -> Trial:
         setting = plan.suggest(claim.trial, self._study)
         seed = claim.trial.suggest_int("seed", 0, 2**31 - 1)
-        run = self._run(self._confirm, claim, setting, seed, ("test", "select"), prune=False)
+        run = yield self._job(self._confirm, claim, setting, seed, ("test", "select"), False)
         measured = run.get(self._study.study.objective.replace("select", "test"))
         self._confirm.tell(claim, {"setting": setting, "runs": [run]}, measured)
 
-    def _run(
+    def _job(
         self,
         ledger: Ledger,
         claim: Claim,
@@ -114,7 +138,7 @@ class Lane:
         seed: int,
         splits: tuple[str, ...],
         prune: bool,
-    ) -> dict[str, Any]:
+    ) -> Job:
         told = time.monotonic()
         monitor = self._study.study.objective.replace("select", "valid")
         pruning = prune and self._study.study.pruner != "none"
@@ -130,8 +154,7 @@ class Lane:
                 return not claim.trial.should_prune()
             return True
 
-        config = plan.config_of(self._study, setting, seed)
-        return self._runner.run(config, splits, after_epoch)
+        return Job(plan.config_of(self._study, setting, seed), splits, after_epoch)
 
 
 def confirm_entries(study: StudyConfig, best: dict[str, Any]) -> list[Entry]:
@@ -145,7 +168,8 @@ def main(workdir: str, storage_url: str = "") -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     try:
-        Lane(read_config(Path(workdir)), storage_url, Path(workdir)).work()
+        study = read_config(Path(workdir))
+        TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared())).work()
     except InputError as error:
         print(json.dumps({"error": str(error)}), file=sys.stderr)
         sys.exit(2)

@@ -1,0 +1,46 @@
+"""What the runs of a study share in one process: data sets, and each program compiled once."""
+
+from regjax import data as data_lib
+from regjax import program, train
+from regjax.config import Config
+from regjax.data import Data, Pool
+from regjax.program import Program
+from regjax.train import Assembled
+
+
+class Shared:
+    """Keeps data sets and compiled programs from one run to the next."""
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[str, ...], Pool] = {}
+        self._data: dict[str, Data] = {}
+        self._programs: dict[str, Program] = {}
+
+    def assemble(self, config: Config) -> Assembled:
+        """What a checked config is made into; the data of the last few seeds are kept."""
+        drawn = f"{config.data!r} {config.seed if config.data.split_seed < 0 else ''}"
+        if drawn not in self._data:
+            while len(self._data) >= 4:
+                self._data.pop(next(iter(self._data)))
+            self._data[drawn] = data_lib.draw(self.pool(config), config.data, config.seed)
+        return train.put_together(config, self._data[drawn])
+
+    def pool(self, config: Config) -> Pool:
+        """The set that a config's data are drawn from."""
+        data = config.data
+        place = (data.name, data.data_dir, data.manual_dir, data.target, data.missing)
+        if place not in self._pools:
+            self._pools[place] = data_lib.load(data)
+        return self._pools[place]
+
+    def program(self, parts: Assembled) -> Program:
+        """The program that runs a config; the same for all that share one."""
+        key = self.program_key(parts)
+        if key not in self._programs:
+            self._programs[key] = parts.program()
+        return self._programs[key]
+
+    def program_key(self, parts: Assembled) -> str:
+        """A text that two configs share exactly if one program runs both, on inputs of one kind."""
+        shape = (parts.data.input_shape, parts.network.classes)
+        return f"{program.structure(parts.general, parts.strengths)} {shape}"

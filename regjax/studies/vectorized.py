@@ -1,0 +1,223 @@
+"""Lanes of one compiled program: K runs that differ in numbers, seeds and splits, advanced at once.
+
+`vmap` over the lanes of a device, `shard_map` over the devices. A lane whose run has ended is given
+the next one while the others go on. What a lane computes depends on its own run only, but its last
+bits on how many lanes a device has; so their number is fixed for a study.
+"""
+
+import collections
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from regjax import step
+from regjax.batch import Arrays
+from regjax.state import RunState, TrainState
+from regjax.strengths import Strengths
+from regjax.studies.lanes import Job, Lane, Record
+from regjax.studies.shared import Shared
+from regjax.train import Assembled
+
+LANES = "lanes"
+SPLITS = ("train", "valid")
+Sets = dict[bool, tuple[jax.Array, jax.Array]]  # a pool's test split and the rest, on the device
+
+
+class Stacked(struct.PyTreeNode):
+    """All that is a lane's own; with a leading axis, that of all lanes.
+
+    Attributes:
+      strengths: its numbers.
+      run: its state.
+      best: the best epoch's weights so far.
+      rows: its splits, as rows of what all lanes share: `Arrays` without images and labels.
+    """
+
+    strengths: Strengths
+    run: RunState
+    best: TrainState
+    rows: dict[str, Arrays]
+
+
+class Vectorized:
+    """Many runs at once, as lanes.
+
+    Each program has its own lanes, so that runs of several programs may be in progress; at each
+    call the program with the most runs in its lanes is advanced, of equals the one that waited
+    longest.
+
+    Args:
+      shared: data and programs.
+      width: lanes of each program; made a multiple of the devices.
+      programs: how many programs there are to be.
+      devices: to be used; by default all of this process.
+    """
+
+    def __init__(
+        self, shared: Shared, width: int, programs: int = 1, devices: list[Any] | None = None
+    ) -> None:
+        devices = devices or jax.local_devices()
+        self._mesh = Mesh(np.array(devices), (LANES,))
+        self._shared, self._programs = shared, programs
+        self.width = -(-width // len(devices)) * len(devices)
+        self._groups: dict[str, _Group] = {}
+        self._sets: dict[int, Sets] = {}
+        self.useful, self.advanced = 0, 0  # lane-epochs
+
+    def free(self) -> bool:
+        """Whether every program might have a full set of lanes at work with one more job."""
+        return sum(group.jobs() for group in self._groups.values()) < self.width * self._programs
+
+    def start(self, job: Job) -> None:
+        """Takes a job, to be begun when its program has a free lane."""
+        parts = self._shared.assemble(job.config)
+        pool = self._shared.pool(job.config)
+        sizes = [len(parts.data.rows[split].indices) for split in SPLITS]
+        key = f"{self._shared.program_key(parts)} {sizes} {id(pool)} {parts.data.fill is None}"
+        if key not in self._groups:
+            if id(pool) not in self._sets:
+                self._sets[id(pool)] = _on_devices(pool, NamedSharding(self._mesh, P()))
+            self._groups[key] = _Group(
+                parts, self._shared, self._sets[id(pool)], self.width, self._mesh
+            )
+        self._groups[key].waiting.append(Lane(job, parts))
+
+    def epoch(self) -> list[tuple[Job, Record]]:
+        """Advances one program's lanes."""
+        for group in self._groups.values():
+            group.fill()
+        group = max(self._groups.values(), key=lambda g: (g.busy(), -g.last_advanced))
+        self.useful += group.busy()
+        self.advanced += self.width
+        return group.epoch()
+
+
+def _on_devices(pool: Any, everywhere: NamedSharding) -> Sets:
+    sets = {False: (pool.images, pool.labels), True: (pool.test_images, pool.test_labels)}
+    return {
+        which: jax.device_put((images, labels), everywhere)
+        for which, (images, labels) in sets.items()
+        if images is not None
+    }
+
+
+class _Group:
+    """The lanes of one program."""
+
+    def __init__(
+        self, parts: Assembled, shared: Shared, sets: Sets, width: int, mesh: Mesh
+    ) -> None:
+        self.waiting: collections.deque[Lane] = collections.deque()
+        self.last_advanced = 0.0
+        self._lanes: list[Lane | None] = [None] * width
+        self._functions = shared.program(parts)
+        self._where = NamedSharding(mesh, P(LANES))
+        self._sets = {
+            split: sets[parts.data.rows[split].of_test]
+            for split in SPLITS
+            if len(parts.data.rows[split].indices)
+        }
+        self._advance = make_advance(parts, mesh)
+        self._stacked: Stacked | None = None
+        self._put = jax.jit(
+            lambda stacked, i, one: jax.tree.map(lambda a, b: a.at[i].set(b), stacked, one),
+            donate_argnums=0,
+        )
+
+    def jobs(self) -> int:
+        """Runs begun and waiting."""
+        return self.busy() + len(self.waiting)
+
+    def busy(self) -> int:
+        """Lanes with a run."""
+        return sum(lane is not None for lane in self._lanes)
+
+    def fill(self) -> None:
+        """Begins waiting runs in free lanes."""
+        for i, lane in enumerate(self._lanes):
+            if lane is None and self.waiting:
+                self._lanes[i] = self.waiting.popleft()
+                self._begin(i, self._lanes[i])
+
+    def _begin(self, place: int, lane: Lane | None) -> None:
+        assert lane is not None
+        run = self._functions.init(*lane.parts.start())
+        rows = {split: _rows(lane.parts, split) for split in self._sets}
+        best = jax.tree.map(jnp.copy, run.train)
+        one = Stacked(lane.parts.strengths, run, best, rows)
+        if self._stacked is None:  # what the free lanes compute is not looked at
+            wide = partial(_repeated, times=len(self._lanes))
+            self._stacked = jax.device_put(jax.tree.map(wide, one), self._where)
+        self._stacked = self._put(self._stacked, place, one)
+
+    def epoch(self) -> list[tuple[Job, Record]]:
+        """Advances every lane; returns the runs that this ended."""
+        assert self._stacked is not None
+        started = time.perf_counter()
+        self.last_advanced = started
+        stacked, measured = self._advance(self._stacked, self._sets)
+        self._stacked, run = stacked, stacked.run
+        host, stopping, epochs = jax.device_get((measured, run.stopping, run.epoch))
+        seconds = (time.perf_counter() - started) / self.busy()
+        ended = []
+        for i, lane in enumerate(self._lanes):
+            if lane is None:
+                continue
+            line = {"epoch": int(epochs[i])} | {k: v[i].item() for k, v in host.items()}
+            of_lane = jax.tree.map(lambda a, i=i: a[i], stopping)
+            if lane.ended(line | {"seconds": seconds}, bool(of_lane.stopped)):
+                self._lanes[i] = None
+                ended.append((lane.job, self._record(i, lane, of_lane)))
+        return ended
+
+    def _record(self, place: int, lane: Lane, stopping: Any) -> Record:
+        assert self._stacked is not None
+        best = jax.tree.map(lambda a: jnp.asarray(np.asarray(a[place])), self._stacked.best)
+        epoch = jnp.asarray(len(lane.lines))
+        run = RunState(epoch, self._stacked.run.key, best, stopping)
+        return lane.record(run, best, self._functions)
+
+
+def _repeated(leaf: jax.Array, times: int) -> jax.Array:
+    leaf = jnp.asarray(leaf)
+    return jnp.broadcast_to(leaf[None], (times, *leaf.shape))
+
+
+def _rows(parts: Assembled, split: str) -> Arrays:
+    data = parts.data
+    nothing: Any = None
+    fill = None if data.fill is None else jnp.asarray(data.fill)
+    indices = jnp.asarray(data.rows[split].indices, jnp.int32)
+    return Arrays(nothing, nothing, jnp.asarray(data.shift), jnp.asarray(data.scale), indices, fill)
+
+
+def make_advance(parts: Assembled, mesh: Mesh) -> Any:
+    """Returns `advance(stacked, sets) -> (stacked, metrics)`, one epoch of all lanes, compiled.
+
+    Args:
+      parts: of any of the lanes' runs.
+      mesh: of one axis, the lanes.
+    """
+    run_epoch = step.make_run_epoch(parts.general, parts.network)
+
+    def one(lane: Stacked, sets: dict[str, Any]) -> tuple[Stacked, step.Metrics]:
+        whole = {
+            split: rows.replace(images=sets[split][0], labels=sets[split][1])
+            for split, rows in lane.rows.items()
+        }
+        run, measured = run_epoch(lane.strengths, lane.run, whole["train"], whole.get("valid"))
+        keep = partial(jnp.where, measured["improved"])
+        return lane.replace(run=run, best=jax.tree.map(keep, run.train, lane.best)), measured
+
+    lanes = jax.vmap(one, in_axes=(0, None))
+    spread = jax.shard_map(
+        lanes, mesh=mesh, in_specs=(P(LANES), P()), out_specs=P(LANES), check_vma=False
+    )
+    return jax.jit(spread, donate_argnums=0)
