@@ -27,6 +27,7 @@ def get_config() -> StudyConfig:
     return StudyConfig(
         epochs=100,
         batch_size=32,
+        eval_batch_size=50,
         data=DataConfig(
             name="tfds:mnist", train=1000, valid=2000, select=5000, test=10000, stratified=False
         ),

@@ -73,12 +73,13 @@ def test_a_study_ends_with_a_report(whole: tuple[Path, str], config: str) -> Non
     good("report", f"--workdir={path}")
 
 
-def test_a_killed_study_goes_on_and_finds_the_same(
-    whole: tuple[Path, str], config: str, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "regjax", "study", config, f"--workdir={tmp_path}"]
+def killed_after_a_trial(*flags: str) -> None:
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        [sys.executable, "-m", "regjax", "study", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -86,6 +87,24 @@ def test_a_killed_study_goes_on_and_finds_the_same(
             break
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def test_vmapped_lanes_find_the_same_also_after_a_kill(config: str, tmp_path: Path) -> None:
+    flags = (config, "--config.study.lane=vmap", "--config.study.lanes=4")
+    reports = []
+    for name in ("whole", "killed"):
+        if name == "killed":
+            killed_after_a_trial(*flags, f"--workdir={tmp_path / name}")
+        out = good("study", *flags, f"--workdir={tmp_path / name}")
+        assert name == "killed" or "; 4 lanes" in out
+        reports.append((tmp_path / name / "report.md").read_text())
+    assert findings(reports[0]) == findings(reports[1])
+
+
+def test_a_killed_study_goes_on_and_finds_the_same(
+    whole: tuple[Path, str], config: str, tmp_path: Path
+) -> None:
+    killed_after_a_trial(config, f"--workdir={tmp_path}")
     good("report", f"--workdir={tmp_path}")
     assert "not finished" in (tmp_path / "report.md").read_text()
     assert "resuming" in good("study", config, f"--workdir={tmp_path}")

@@ -9,12 +9,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
+from regjax import program
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.progress import say
@@ -22,7 +25,10 @@ from regjax.studies import folder, plan, report, result
 from regjax.studies.ledger import Ledger
 from regjax.studies.progress import TrialBar
 from regjax.studies.result import StudyResult
+from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
+from regjax.studies.vectorized import Vectorized, measured_width
+from regjax.studies.worker import TrialWorker, keep_programs
 from regjax.train import assemble
 
 PAUSE = 0.3  # seconds between two looks at the storage
@@ -49,6 +55,22 @@ def lanes(study: StudyConfig) -> int:
     """How many trials train at once: as asked, else one a core of this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return study.study.lanes or max(1, min(cores or 1, plan.budget(study)))
+
+
+def vectorized(study: StudyConfig) -> bool:
+    """Whether the lanes are one vmapped program in this process, not a process each."""
+    kind = study.study.lane
+    return jax.default_backend() != "cpu" if kind == "auto" else kind == "vmap"
+
+
+def programs(study: StudyConfig) -> int:
+    """How many programs the arms need, where ranges vary nothing but traced numbers."""
+    texts = set()
+    for arm in study.study.arms:
+        low = {name: r.low for name, r in plan.applying(study, arm).items()}
+        parts = assemble(plan.config_of(study, {**arm, **low}, study.seed))
+        texts.add(program.structure(parts.general, parts.strengths))
+    return len(texts)
 
 
 def run(
@@ -79,7 +101,10 @@ def run(
     if before.rows and not before.finished:
         say(console, f"resuming '{workdir}' after {len(before.rows)} trials")
     if not before.finished:
-        _watch(study, workdir, storage, ledgers, console, len(before.rows))
+        if vectorized(study):
+            _in_lanes(study, workdir, storage, ledgers, console)
+        else:
+            _watch(study, workdir, storage, ledgers, console, len(before.rows))
     found = _look(study, ledgers)
     _check_outcome(found)
     report.write(found, workdir)
@@ -112,6 +137,36 @@ def _check_outcome(found: StudyResult) -> None:
             f"none of {len(found.rows)} trials had a finite loss; lower the ranges of "
             "optimizer.learning_rate or penalty.strength, or set optimizer.clip, in a new --workdir"
         )
+
+
+def _in_lanes(
+    study: StudyConfig, workdir: Path, storage: str, ledgers: list[Ledger], console: Console
+) -> None:
+    """Does the work in this process, as lanes of one program after another."""
+    keep_programs()
+    shared, count = Shared(), programs(study)
+    first = plan.config_of(study, study.study.arms[0], study.seed)
+    # With few trials a lane, most lanes are empty at the end.
+    most = plan.budget(study) * study.study.seeds // (6 * count)
+    asked = study.study.lanes
+    width = ledgers[0].lanes(lambda: asked or measured_width(shared, first, most))
+    lanes = Vectorized(shared, width, count)
+    say(console, _headline(study, lanes.width))
+    ended = threading.Event()
+    with TrialBar(study, console) as show:
+
+        def watch() -> None:
+            while not ended.wait(PAUSE):
+                show([ledger.trials() for ledger in ledgers])
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            TrialWorker(study, storage, workdir, lanes).work()
+        finally:
+            ended.set()
+            watcher.join()
+        show([ledger.trials() for ledger in ledgers])
 
 
 def _watch(

@@ -25,6 +25,7 @@ from regjax.studies.plan import Entry
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUMBER, WORKER, ALIVE, RECORD, KEY = "number", "worker", "alive", "record", "key"
+LANES = "lanes"
 ATTEMPTS = 3  # a trial whose worker died so often is given up
 
 
@@ -123,6 +124,12 @@ class Ledger:
                 f"the storage holds another study named '{study.study.name}' ({differ}); give "
                 "another study.name, another --storage, or the same config"
             )
+
+    def lanes(self, choose: Callable[[], int]) -> int:
+        """How many vmapped lanes the study has: as it began with, or chosen now and recorded."""
+        if LANES not in self._study.user_attrs:
+            self._study.set_user_attr(LANES, choose())
+        return self._study.user_attrs[LANES]
 
     def trials(self) -> list[FrozenTrial]:
         """All trials that count, by their number: of each number one that is not failed."""

@@ -7,7 +7,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from regjax import program, train
+from regjax import train
 from regjax.config import StudyConfig
 from regjax.progress import say
 from regjax.studies import coordinator, plan, report
@@ -31,29 +31,20 @@ def show(study: StudyConfig, console: Console) -> None:
     runs = plan.budget(study) * search.seeds + len(search.arms) * search.confirm
     lanes = coordinator.lanes(study)
     measured = _measure(study)
-    most = runs * study.epochs * measured["epoch"] + measured["compile"] * _programs(study)
+    programs = coordinator.programs(study)
+    most = runs * study.epochs * measured["epoch"] + measured["compile"] * programs
     say(console, f"protocol {search.protocol}, sampler {search.sampler}")
     say(
         console,
         f"{plan.budget(study)} trials, {runs} runs in all with the confirmation, {lanes} at once",
     )
-    say(console, f"{_programs(study)} programs to compile, {measured['compile']:.1f} s the first")
+    say(console, f"{programs} programs to compile, {measured['compile']:.1f} s the first")
     say(console, f"{measured['bytes'] * lanes / 2**20:,.0f} MiB for data and networks")
     say(
         console,
         f"{measured['epoch']:.3f} s an epoch of the first arm: at most {_clock(most / lanes)}, "
         "less where runs stop early",
     )
-
-
-def _programs(study: StudyConfig) -> int:
-    """How many programs the arms need, where ranges vary nothing but traced numbers."""
-    texts = set()
-    for arm in study.study.arms:
-        low = {name: r.low for name, r in plan.applying(study, arm).items()}
-        parts = train.assemble(plan.config_of(study, {**arm, **low}, study.seed))
-        texts.add(program.structure(parts.general, parts.strengths))
-    return len(texts)
 
 
 def _measure(study: StudyConfig) -> dict[str, float]:

@@ -44,17 +44,24 @@ class TrialWorker:
       storage_url: as `open_storage` has it.
       workdir: the study's folder.
       lanes: where the runs are done.
+      parent: the process without which it ends; None: none.
     """
 
-    def __init__(self, study: StudyConfig, storage_url: str, workdir: Path, lanes: Lanes) -> None:
-        self._study, self._lanes = study, lanes
+    def __init__(
+        self,
+        study: StudyConfig,
+        storage_url: str,
+        workdir: Path,
+        lanes: Lanes,
+        parent: int | None = None,
+    ) -> None:
+        self._study, self._lanes, self._parent = study, lanes, parent
         self._worker = Worker(workdir, f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         storage = open_storage(storage_url, workdir)
         self._search, self._confirm = (
             Ledger(storage, study, phase, self._worker, local=not storage_url)
             for phase in ("search", "confirm")
         )
-        self._parent = os.getppid()
 
     def work(self) -> None:
         """Runs both phases to their end."""
@@ -99,7 +106,9 @@ class TrialWorker:
         return True
 
     def _check_parent(self) -> None:
-        if os.getppid() != self._parent:  # killed: nobody is left to be told
+        if (
+            self._parent is not None and os.getppid() != self._parent
+        ):  # killed: nobody is left to be told
             os._exit(1)
 
     def _search_trial(self, claim: Claim) -> Trial:
@@ -163,13 +172,19 @@ def confirm_entries(study: StudyConfig, best: dict[str, Any]) -> list[Entry]:
     return [Entry(i, {**params, "seed": seed}) for i, (seed, params) in enumerate(rounds)]
 
 
-def main(workdir: str, storage_url: str = "") -> None:
-    """Runs one worker; what stops it is its last line on stderr."""
+def keep_programs() -> None:
+    """Has this process keep its compiled programs for other processes, now and later."""
     jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def main(workdir: str, storage_url: str = "") -> None:
+    """Runs one worker; what stops it is its last line on stderr."""
+    parent = os.getppid()
+    keep_programs()
     try:
         study = read_config(Path(workdir))
-        TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared())).work()
+        TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared()), parent).work()
     except InputError as error:
         print(json.dumps({"error": str(error)}), file=sys.stderr)
         sys.exit(2)
