@@ -61,8 +61,11 @@ def test_value_and_gradients_are_the_definitions(
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 10), (11, 7)])
-@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 0), (1, 3))], ids=str)
+@pytest.mark.parametrize(
+    ("size", "padding"),
+    [((8, 8), ((0, 0), (0, 0))), ((9, 10), ((1, 1), (1, 1))), ((11, 7), ((2, 0), (1, 3)))],
+    ids=str,
+)
 def test_many_channels_take_winograds_way(size: tuple[int, int], padding: conv.Padding) -> None:
     x, kernel = example((2, *size, 32), 0), 0.1 * example((3, 3, 32, 8), 1)
     assert conv.winograd.pays(x, kernel, padding)

@@ -99,21 +99,16 @@ def enqueued_backwards(study: StudyConfig, path: Path) -> None:
 
 def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
     """On 8 devices, 1 or 2 lanes each: the same bits in any order, and what one lane does."""
-    study, path = whole
+    study = small(confirm=0)
     lanes = Vectorized(Shared(), 8, programs=2)
     rows = trained(study, tmp_path / "forth", lanes)
     assert 0 < lanes.useful <= lanes.advanced
-    epochs = [
-        run["epochs"]
-        for phase in ("search", "confirm")
-        for row in trials(study, tmp_path / "forth", phase)
-        for run in row["runs"]
-    ]
+    epochs = [run["epochs"] for row in rows for run in row["runs"]]
     assert lanes.useful == sum(epochs)
     enqueued_backwards(study, tmp_path / "back")
     assert trained(study, tmp_path / "back", Vectorized(Shared(), 5, programs=2)) == rows
     narrow = trained(study, tmp_path / "two", Vectorized(Shared(), 16))
-    for row, two, alone in zip(rows, narrow, trials(study, path), strict=True):
+    for row, two, alone in zip(rows, narrow, trials(*whole), strict=True):
         for other in (two, alone):
             assert row["params"] == other["params"]
             first, second = (r["runs"][0]["curves"]["train_loss"][0] for r in (row, other))

@@ -52,9 +52,16 @@ def check(study: StudyConfig) -> StudyConfig:
 
 
 def lanes(study: StudyConfig) -> int:
-    """How many trials train at once: as asked, else one a core of this machine."""
+    """How many trials train at once: as asked, else one a core, or what measures fastest."""
+    if study.study.lanes:
+        return study.study.lanes
+    if vectorized(study):
+        first = plan.config_of(study, study.study.arms[0], study.seed)
+        # With few trials a lane, most lanes are empty at the end.
+        most = plan.budget(study) * study.study.seeds // (6 * programs(study))
+        return measured_width(Shared(), first, most)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return study.study.lanes or max(1, min(cores or 1, plan.budget(study)))
+    return max(1, min(cores or 1, plan.budget(study)))
 
 
 def vectorized(study: StudyConfig) -> bool:
@@ -144,14 +151,11 @@ def _in_lanes(
 ) -> None:
     """Does the work in this process, as lanes of one program after another."""
     keep_programs()
-    shared, count = Shared(), programs(study)
-    first = plan.config_of(study, study.study.arms[0], study.seed)
-    # With few trials a lane, most lanes are empty at the end.
-    most = plan.budget(study) * study.study.seeds // (6 * count)
-    asked = study.study.lanes
-    width = ledgers[0].lanes(lambda: asked or measured_width(shared, first, most))
-    lanes = Vectorized(shared, width, count)
-    say(console, _headline(study, lanes.width))
+    width = ledgers[0].lanes(lambda: lanes(study))
+    if study.study.lanes not in (0, width):
+        say(console, f"study.lanes is {study.study.lanes}, but the study began with {width}: kept")
+    vector = Vectorized(Shared(), width, programs(study))
+    say(console, _headline(study, vector.width))
     ended = threading.Event()
     with TrialBar(study, console) as show:
 
@@ -162,7 +166,7 @@ def _in_lanes(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            TrialWorker(study, storage, workdir, lanes).work()
+            TrialWorker(study, storage, workdir, vector).work()
         finally:
             ended.set()
             watcher.join()

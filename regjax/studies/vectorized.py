@@ -80,8 +80,8 @@ class Vectorized:
         """Takes a job, to be begun when its program has a free lane."""
         parts = self._shared.assemble(job.config)
         pool = self._shared.pool(job.config)
-        sizes = [len(parts.data.rows[split].indices) for split in SPLITS]
-        key = f"{self._shared.program_key(parts)} {sizes} {id(pool)} {parts.data.fill is None}"
+        # Lanes share shapes: those of the splits, of their scaling, of what fills their gaps.
+        key = f"{self._shared.program_key(parts)} {job.config.data!r} {parts.data.fill is None}"
         if key not in self._groups:
             if id(pool) not in self._sets:
                 self._sets[id(pool)] = _on_devices(pool, NamedSharding(self._mesh, P()))
