@@ -34,7 +34,7 @@ def augmented(
     batch: Batch,
     key: jax.Array,
     fill: jax.Array,
-    classes: int,
+    targets: Callable[[jax.Array], jax.Array],
 ) -> Batch:
     """Returns the batch with its images changed and, if they are mixed, with soft targets.
 
@@ -44,22 +44,22 @@ def augmented(
       batch: of training.
       key: random key; every change has a stream of its own.
       fill: what comes in over the border, a scalar or `(C,)`, as the network sees it.
-      classes: K of the soft targets.
+      targets: of labels `(N,)`, the targets `(N, K)` that are mixed.
     """
     images = batch.images
     for name, change in _changes(strengths, fill).items():
         images = change(keys.stream(key, name), images)
     if config.mix == "none":
         return batch._replace(images=images)
-    images, targets = MIXES[config.mix](
+    images, mixed = MIXES[config.mix](
         keys.stream(key, config.mix),
         images,
-        jax.nn.one_hot(batch.labels, classes),
+        targets(batch.labels),
         strengths["augment.mix_alpha"],
         batch.mask,
         config.mix_per_example,
     )
-    return batch._replace(images=images, targets=targets)
+    return batch._replace(images=images, targets=mixed)
 
 
 def _changes(strengths: Strengths, fill: jax.Array) -> dict[str, Change]:

@@ -12,7 +12,7 @@ from regjax.strengths import steps_per_epoch
 class Batch(NamedTuple):
     """Inputs `(N, ...)` as the network sees them, labels `(N,)`, and which rows count.
 
-    `targets` are soft labels `(N, K)`, where the loss is to look at these.
+    `targets` `(N, K)` are mixed: soft labels, or numbers; where given, the loss looks at these.
     """
 
     images: jax.Array
@@ -26,10 +26,11 @@ class Arrays(struct.PyTreeNode):
 
     Attributes:
       images: `(N, ...)` inputs as stored.
-      labels: `(N,)`.
+      labels: `(N,)` classes, or numbers as stored.
       shift, scale: the network sees (images − shift) · scale.
       rows: `(n,)`, which examples are the split's; None: all. Lanes share a set in this way.
       fill: `(1, ...)`, what stands for missing inputs (NaN); None: there are none.
+      target_shift, target_scale: the loss sees (labels − shift) · scale; None: labels are classes.
     """
 
     images: jax.Array
@@ -38,13 +39,20 @@ class Arrays(struct.PyTreeNode):
     scale: jax.Array
     rows: jax.Array | None = None
     fill: jax.Array | None = None
+    target_shift: jax.Array | None = None
+    target_scale: jax.Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels if self.rows is None else self.rows)
 
     def all_labels(self) -> jax.Array:
-        """The split's labels, in its order."""
-        return self.labels if self.rows is None else self.labels[self.rows]
+        """The split's labels as the loss sees them, in its order."""
+        return self._targets(self.labels if self.rows is None else self.labels[self.rows])
+
+    def _targets(self, labels: jax.Array) -> jax.Array:
+        if self.target_shift is None or self.target_scale is None:
+            return labels
+        return (labels - self.target_shift) * self.target_scale
 
     def scaled(self, values: jax.Array) -> jax.Array:
         """Stored values as the network sees them: (values − shift) · scale."""
@@ -56,7 +64,7 @@ class Arrays(struct.PyTreeNode):
     def take(self, indices: jax.Array, mask: jax.Array) -> Batch:
         """Returns the batch of the given examples of the split."""
         rows = indices if self.rows is None else self.rows[indices]
-        return Batch(self.scaled(self.images[rows]), self.labels[rows], mask)
+        return Batch(self.scaled(self.images[rows]), self._targets(self.labels[rows]), mask)
 
 
 def batches(order: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:

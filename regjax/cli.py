@@ -80,13 +80,11 @@ def _train(values: flags.FlagValues) -> None:
 
     console = Console()
     result = train.train(config, workdir, console)
-    shown = ("test_accuracy", "select_accuracy", "valid_accuracy", "best_epoch", "epochs")
-    values_shown = [
-        f"{n} {result[n]:.4f}" if "acc" in n else f"{n} {result[n]}"
-        for n in shown
-        if result[n] is not None
-    ]
-    progress.say(console, f"{'  '.join(values_shown)}  stopped by {result['stopped_because']}")
+    score = "r2" if config.data.task == "regression" else "accuracy"
+    scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
+    shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]
+    shown += [f"{name} {result[name]}" for name in ("best_epoch", "epochs")]
+    progress.say(console, f"{'  '.join(shown)}  stopped by {result['stopped_because']}")
     progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
 
 
@@ -109,9 +107,10 @@ def _evaluate(values: flags.FlagValues) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(evaluate.table(measured))
-    keys = ("accuracy", "loss", "examples")
-    progress.say(console, "  ".join(f"{key} {measured[key]:.6g}" for key in keys))
+    if "classes" in measured:
+        console.print(evaluate.table(measured))
+    numbers = [f"{key} {measured[key]:.6g}" for key in evaluate.NUMBERS if key in measured]
+    progress.say(console, "  ".join(numbers))
 
 
 def _define_study(values: flags.FlagValues, argv: list[str]) -> None:

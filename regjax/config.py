@@ -109,13 +109,14 @@ class DataConfig(Fields):
     name: str = "digits"  # digits, tfds:NAME, npz:PATH or csv:PATH
     data_dir: str = ""  # where TFDS keeps prepared sets; "": TFDS_DATA_DIR, else TFDS's default
     manual_dir: str = ""  # original files of a set, to prepare it without network
+    task: str = one_of("classification", "classification", "regression")
     target: str = ""  # csv: the column to predict
     missing: str = one_of("refuse", "refuse", "impute")  # csv: median of the training split
     train: float = within(-1, "[-1, inf)")
     valid: float = within(0.1, "[-1, inf)")  # decides when to stop
     select: float = within(0.1, "[-1, inf)")  # chooses hyper-parameters
     test: float = within(0.2, "[-1, inf)")  # looked at once
-    stratified: bool = True
+    stratified: bool = True  # by class; in regression by tenths of the target's distribution
     split_seed: int = within(-1, "[-1, inf)")  # -1: the run's seed
     scaling: str = one_of("symmetric", "symmetric", "unit", "standardize", "none")
 
@@ -258,7 +259,9 @@ class StoppingConfig(Fields):
     """When to stop; the best epoch's weights are the result either way."""
 
     name: str = one_of("patience", "patience", "gl", "pq", "up", "never")
-    monitor: str = one_of("valid_accuracy", "valid_accuracy", "valid_loss", "train_loss")
+    monitor: str = one_of(
+        "valid_accuracy", "valid_accuracy", "valid_r2", "valid_loss", "train_loss"
+    )
     mode: str = one_of("max", "max", "min")
     patience: int = traced(5, "[0, inf)")  # misses that stop the run; 0: never stop early
     min_delta: float = traced(0.0, "[0, inf)")  # patience
@@ -299,7 +302,7 @@ class SearchConfig(Fields):
     sampler: str = one_of("qmc", "qmc", "random", "grid", "tpe", "cmaes", "gp")
     trials: int = within(8, "[1, 1000000]")  # balanced: per arm; optuna: in all
     seeds: int = within(1, "[1, 1000]")  # runs of each trial, whose mean counts
-    objective: str = one_of("select_accuracy", "select_accuracy", "select_loss")
+    objective: str = one_of("select_accuracy", "select_accuracy", "select_r2", "select_loss")
     pruner: str = one_of("none", "none", "halving", "hyperband")
     patience: int = within(0, "[0, inf)")  # trials without improvement that end it; 0: all run
     confirm: int = within(10, "[0, 1000]")  # seeds and splits for each arm's best setting
@@ -407,10 +410,46 @@ def check(config: AnyConfig) -> AnyConfig:
     regjax.errors.InputError: penalty.strength is -1.0, expected a number in [0, inf)
     """
     config = _checked(config, "")
-    for conflict in (_penalty_conflict, _stopping_conflict, _optimizer_conflict, _loss_conflict):
+    conflicts = (
+        _task_conflict,
+        _penalty_conflict,
+        _stopping_conflict,
+        _optimizer_conflict,
+        _loss_conflict,
+    )
+    for conflict in conflicts:
         if message := conflict(config):
             raise InputError(message)
     return config
+
+
+def maximized(metric: str) -> bool:
+    """Whether larger is better.
+
+    >>> maximized("valid_accuracy"), maximized("valid_loss")
+    (True, False)
+    """
+    return metric.endswith(("accuracy", "r2"))
+
+
+def _task_conflict(config: Config) -> str | None:
+    """What a regression cannot have, all of it together: the defaults are a classification's."""
+    regression = config.data.task == "regression"
+    lacking = "_accuracy" if regression else "_r2"
+    wanted = {}
+    if regression and config.loss.name != "mean_squared":
+        wanted["loss.name"] = "mean_squared"
+    if config.stopping.monitor.endswith(lacking):
+        better = ("valid_loss", "min") if regression else ("valid_accuracy", "max")
+        wanted["stopping.monitor"], wanted["stopping.mode"] = better
+    if isinstance(config, StudyConfig) and config.study.objective.endswith(lacking):
+        wanted["study.objective"] = "select_r2" if regression else "select_accuracy"
+    if regression and config.penalty.name == "entropy":
+        wanted["penalty.name"] = "none, or one of weights"
+    if not wanted:
+        return None
+    changes = ", ".join(f"{name} to {value}" for name, value in wanted.items())
+    return f"data.task is '{config.data.task}', so set {changes}"
 
 
 def _penalty_conflict(config: Config) -> str | None:
@@ -430,10 +469,10 @@ def _penalty_conflict(config: Config) -> str | None:
 
 def _stopping_conflict(config: Config) -> str | None:
     stopping = config.stopping
-    if stopping.mode != ("max" if stopping.monitor.endswith("accuracy") else "min"):
+    if stopping.mode != ("max" if maximized(stopping.monitor) else "min"):
         return (
             f"stopping.mode is '{stopping.mode}' for stopping.monitor '{stopping.monitor}'; "
-            "an accuracy is maximized (max), a loss minimized (min)"
+            "an accuracy or R² is maximized (max), a loss minimized (min)"
         )
     if stopping.name in ("gl", "pq") and stopping.mode == "max":
         return (

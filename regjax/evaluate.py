@@ -9,11 +9,21 @@ from rich.table import Table
 
 from regjax import step
 from regjax.checkpoint import Checkpoints
+from regjax.data import Data
 from regjax.errors import InputError
 from regjax.objective import example_losses
 from regjax.state import RunState
 from regjax.train import Assembled, assemble
 from regjax.workdir import Workdir
+
+NUMBERS = (
+    "accuracy",
+    "r2",
+    "root_mean_squared_error",
+    "mean_absolute_error",
+    "loss",
+    "examples",
+)
 
 
 def best(path: str | Path) -> tuple[Assembled, RunState]:
@@ -46,37 +56,58 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
       split: `train`, `valid`, `select` or `test`.
 
     Returns:
-      `split`, `epoch`, `examples`, `accuracy`, `loss`, and `classes`: for each its `precision`,
-      `recall`, `f1` and `support`, by scikit-learn.
+      `split`, `epoch`, `examples`, `loss`; `accuracy` and `classes`: for each its `precision`,
+      `recall`, `f1` and `support`; in regression `r2`, and in the target's own units
+      `root_mean_squared_error` and `mean_absolute_error`. By scikit-learn, but for the loss.
 
     Raises:
       InputError: what `best` raises, or an empty split.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
     parts, run = best(path)
     arrays = parts.arrays(split)
     if arrays is None:
         raise InputError(f"--split={split} of this run is empty; choose another")
-    logits = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
-    labels, predicted = np.asarray(arrays.all_labels()), np.asarray(logits).argmax(-1)
-    columns: Any = precision_recall_fscore_support(
-        labels,
-        predicted,
-        labels=range(len(parts.data.classes)),
-        zero_division=0,  # pyright: ignore[reportArgumentType]
-    )
-    names = ("precision", "recall", "f1", "support")
+    outputs = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
+    labels = arrays.all_labels()
+    judge = _regression if parts.config.data.task == "regression" else _classification
     return {
         "split": split,
         "epoch": int(run.epoch),
         "examples": len(labels),
+        "loss": float(example_losses(parts.config, outputs, labels).mean()),
+        **judge(parts.data, np.asarray(outputs), np.asarray(labels)),
+    }
+
+
+def _classification(data: Data, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    predicted = logits.argmax(-1)
+    columns: Any = precision_recall_fscore_support(
+        labels,
+        predicted,
+        labels=range(len(data.classes)),
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
+    names = ("precision", "recall", "f1", "support")
+    return {
         "accuracy": float((labels == predicted).mean()),
-        "loss": float(example_losses(parts.config, logits, arrays.all_labels()).mean()),
         "classes": {
             name: dict(zip(names, (x.item() for x in row), strict=True))
-            for name, row in zip(parts.data.classes, zip(*columns, strict=True), strict=True)
+            for name, row in zip(data.classes, zip(*columns, strict=True), strict=True)
         },
+    }
+
+
+def _regression(data: Data, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    from sklearn import metrics
+
+    assert data.target_scale is not None
+    predicted, unit = outputs[:, 0], float(data.target_scale)
+    return {
+        **({"r2": float(metrics.r2_score(targets, predicted))} if len(targets) > 1 else {}),
+        "root_mean_squared_error": metrics.root_mean_squared_error(targets, predicted) / unit,
+        "mean_absolute_error": metrics.mean_absolute_error(targets, predicted) / unit,
     }
 
 

@@ -19,6 +19,10 @@ class Sums(struct.PyTreeNode):
     def __add__(self, other: Self) -> Self:
         return jax.tree.map(jnp.add, self, other)
 
+    def compute(self) -> jax.Array:
+        """The metric of all examples that were added."""
+        raise NotImplementedError
+
 
 class Mean(Sums):
     """A sum and how many it is of.
@@ -51,6 +55,30 @@ class Mean(Sums):
     def compute(self) -> jax.Array:
         """The mean; of nothing, NaN."""
         return self.total / self.count
+
+
+class R2(Sums):
+    """Coefficient of determination, R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (scikit-learn's `r2_score`).
+
+    Attributes:
+      residual: Σ(y − ŷ)², in at least float32, as are the others.
+      total: Σy.
+      squares: Σy². Where |ȳ| is large beside the spread, subtract a rough mean from y and ŷ first.
+      count: how many they are, int32.
+
+    >>> first = r2(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0]))
+    >>> (first + r2(jnp.array([5.0]), jnp.array([5.0]))).compute()
+    Array(0.875, dtype=float32)
+    """
+
+    residual: jax.Array
+    total: jax.Array
+    squares: jax.Array
+    count: jax.Array
+
+    def compute(self) -> jax.Array:
+        """R²; of targets that are all the same, −inf, or NaN where they were met exactly."""
+        return 1 - self.residual / (self.squares - jnp.square(self.total) / self.count)
 
 
 class Bin(NamedTuple):
@@ -123,6 +151,25 @@ def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
     Array(0.5, dtype=float32)
     """
     return Mean.of(correct(logits, labels), mask)
+
+
+def r2(outputs: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> R2:
+    """How much of the targets' variance the outputs explain, 1 at best, 0 for their mean.
+
+    Args:
+      outputs: `(N,)`, floating.
+      targets: `(N,)`, floating.
+      mask: `(N,)`, 1 for the rows that count and 0 for padding; None counts all.
+
+    Raises:
+      ValueError: shapes that differ, as `(N, 1)` and `(N,)` do.
+
+    >>> r2(jnp.array([0.0, 2.0, 2.0]), jnp.array([0.0, 2.0, 4.0])).compute()
+    Array(0.5, dtype=float32)
+    """
+    residual = Mean.of(losses.mean_squared(outputs[:, None], targets[:, None]), mask)
+    total, squares = Mean.of(targets, mask), Mean.of(jnp.square(targets), mask)
+    return R2(residual.total, total.total, squares.total, residual.count)
 
 
 def negative_log_likelihood(

@@ -16,11 +16,16 @@ PyTree = Any
 
 
 class Parts(NamedTuple):
-    """The pieces of the objective on one batch, and the network's new statistics."""
+    """The pieces of the objective on one batch.
 
-    loss: jax.Array
+    Attributes:
+      penalty: λ·Ω.
+      sums: `loss` (without penalty) and score, to be merged over batches.
+      statistics: the network's new ones.
+    """
+
     penalty: jax.Array
-    accuracy: jax.Array
+    sums: dict[str, metrics.Sums]
     statistics: PyTree
 
 
@@ -32,7 +37,7 @@ def example_losses(
     Args:
       config: which loss, and whether it is given the softmax's output.
       logits: `(N, K)`.
-      labels: `(N,)` integers, or `(N, K)` probabilities.
+      labels: `(N,)` integers, or `(N, K)` probabilities; in regression numbers, `(N,)` or `(N, 1)`.
       strengths: None: in evaluation, without label smoothing.
 
     >>> import jax.numpy as jnp
@@ -45,12 +50,33 @@ def example_losses(
     if config.loss.name == "mean_squared":
         soft = labels.ndim == logits.ndim
         return losses.mean_squared(
-            logits, labels if soft else jax.nn.one_hot(labels, logits.shape[-1])
+            logits, labels if soft else targets_of(config, labels, logits.shape[-1])
         )
     if config.model.softmax_before_loss:
         logits = jax.nn.softmax(logits)
     smoothing = 0.0 if strengths is None else strengths["loss.label_smoothing"]
     return losses.cross_entropy(logits, labels, smoothing, config.loss.smoothing)
+
+
+def targets_of(config: Config, labels: jax.Array, outputs: int) -> jax.Array:
+    """Labels `(N,)` in the shape of the network's outputs `(N, K)`: one-hot, or as they are."""
+    if config.data.task == "regression":
+        return labels[:, None]
+    return jax.nn.one_hot(labels, outputs)
+
+
+def score(
+    config: Config, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
+) -> dict[str, metrics.Sums]:
+    """What a network is judged by, under its name: `accuracy`, or in regression `r2`.
+
+    >>> import jax.numpy as jnp
+    >>> score(Config(), jnp.zeros((1, 2)), jnp.array([0]))["accuracy"].compute()
+    Array(1., dtype=float32)
+    """
+    if config.data.task == "regression":
+        return {"r2": metrics.r2(logits[:, 0], labels, mask)}
+    return {"accuracy": metrics.accuracy(logits, labels, mask)}
 
 
 def parameter_penalty(config: PenaltyConfig, strengths: Strengths) -> penalties.Penalty:
@@ -92,7 +118,7 @@ def make_objective(
         logits, updated = forward(batch.images)
         targets = batch.labels if batch.targets is None else batch.targets
         each = example_losses(config, logits, targets, strengths)
-        loss = metrics.Mean.of(each, batch.mask).compute()
+        loss = metrics.Mean.of(each, batch.mask)
         if config.penalty.name == "jacobian":
             directions = keys.stream(key, "jacobian")
             omega = penalties.jacobian(lambda x: forward(x)[0], batch.images, directions)
@@ -104,8 +130,9 @@ def make_objective(
             scale = penalties.scale_factor(config.penalty.scale, covered, strengths[EXAMPLES])
             omega = scale * parameter_penalty(config.penalty, strengths)(covered)
         penalty = strengths["penalty.strength"] * omega
-        accuracy = metrics.accuracy(logits, batch.labels, batch.mask).compute()
-        parts = Parts(loss, penalty, accuracy, updated)
-        return loss if config.penalty.mode == "proximal" else loss + penalty, parts
+        scored = score(config, logits, batch.labels, batch.mask)
+        parts = Parts(penalty, {"loss": loss, **scored}, updated)
+        value = loss.compute()
+        return value if config.penalty.mode == "proximal" else value + penalty, parts
 
     return objective

@@ -63,8 +63,8 @@ def generalized(config: Config) -> Config:
 def structure(config: Config, strengths: Strengths) -> str:
     """Returns a text that two configs share exactly if one program can run both.
 
-    What is left out: the seed, the data (a program is compiled anew for other shapes), and the
-    values of the strengths, though not which there are.
+    What is left out: the seed, the data (a program is compiled anew for other shapes) but for the
+    task, and the values of the strengths, though not which there are.
 
     >>> from regjax.strengths import from_config
     >>> texts = [structure(c, from_config(c, 10)) for c in (Config(seed=1), Config(seed=2))]
@@ -79,4 +79,4 @@ def structure(config: Config, strengths: Strengths) -> str:
         for name, value in config_lib.flatten(config)
         if name not in numbers and name != "seed" and not name.startswith(("data.", "study."))
     }
-    return json.dumps([static, sorted(strengths)], sort_keys=True)
+    return json.dumps([static, config.data.task, sorted(strengths)], sort_keys=True)

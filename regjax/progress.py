@@ -14,7 +14,7 @@ def summary(line: dict[str, Any]) -> str:
     >>> summary({"epoch": 3, "train_loss": 0.12345, "valid_accuracy": 0.9, "seconds": 0.251})
     'train loss 0.1235  valid accuracy 0.9000  0.25 s'
     """
-    shown = ("train_loss", "penalty", "valid_loss", "valid_accuracy", "gradient_norm")
+    shown = ("train_loss", "penalty", "valid_loss", "valid_accuracy", "valid_r2", "gradient_norm")
     parts = [
         f"{name.replace('_', ' ')} {line[name]:.4f}"
         for name in shown

@@ -5,6 +5,7 @@ short batch is padded and masked, so no example is dropped and none is counted t
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,13 +19,13 @@ from regjax.averaging import averaged
 from regjax.batch import Arrays, Batch, batches
 from regjax.config import Config
 from regjax.network import Network
-from regjax.objective import example_losses, make_objective
+from regjax.objective import example_losses, make_objective, score, targets_of
 from regjax.optimizer import learning_rate, make_optimizer
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
 
 PyTree = Any
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]  # arrays, and sums to be merged
 
 
 def make_train_step(
@@ -32,8 +33,9 @@ def make_train_step(
 ) -> Callable[[Strengths, TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
     """Returns `train_step(strengths, state, batch, key) -> (state, metrics)`, pure.
 
-    The metrics are `loss` (without penalty), `penalty` (λ·Ω), `accuracy`, `gradient_norm` (of the
-    whole objective, before clipping), `learning_rate` and `count` (the examples in the batch).
+    The metrics are `loss` (without penalty) and `accuracy`, or in regression `r2`, as sums to be
+    merged over batches; `penalty` (λ·Ω), `gradient_norm` (of the whole objective, before clipping)
+    and `learning_rate`.
     """
     objective = make_objective(config, network)
 
@@ -58,12 +60,10 @@ def make_train_step(
             averaged=state.averaged,
         )
         return new, {
-            "loss": parts.loss,
+            **parts.sums,
             "penalty": parts.penalty,
-            "accuracy": parts.accuracy,
             "gradient_norm": optax.tree.norm(grads),
             "learning_rate": rate,
-            "count": batch.mask.sum(),
         }
 
     return train_step
@@ -74,10 +74,11 @@ def make_train_epoch(
 ) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
     """Returns `train_epoch(strengths, run, train) -> (state, metrics)`: every example once.
 
-    `loss` and `accuracy` are means over the examples as they were met, `penalty` and
-    `gradient_norm` means over the steps, `learning_rate` that of the last step.
+    `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
+    and `gradient_norm` means over the steps, `learning_rate` that of the last step.
     """
     train_step = make_train_step(config, network)
+    targets = partial(targets_of, config, outputs=network.classes)
 
     def train_epoch(
         strengths: Strengths, run: RunState, train: Arrays
@@ -90,7 +91,7 @@ def make_train_epoch(
         def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
             changing = keys.stream(run.key, keys.AUGMENT, state.step)
             batch = train.take(*rows)
-            batch = augmented(config.augment, strengths, batch, changing, fill, network.classes)
+            batch = augmented(config.augment, strengths, batch, changing, fill, targets)
             key = keys.stream(run.key, keys.DROPOUT, state.step)
             return train_step(strengths, state, batch, key)
 
@@ -99,14 +100,19 @@ def make_train_epoch(
             evaluated = averaged(config, network, state.opt_state, state.statistics, train)
             state = state.replace(averaged=evaluated)
         return state, {
-            "train_loss": (steps["loss"] * steps["count"]).sum() / examples,
-            "train_accuracy": (steps["accuracy"] * steps["count"]).sum() / examples,
+            **{f"train_{name}": merged.compute() for name, merged in _merged(steps).items()},
             "penalty": steps["penalty"].mean(),
             "gradient_norm": steps["gradient_norm"].mean(),
             "learning_rate": steps["learning_rate"][-1],
         }
 
     return train_epoch
+
+
+def _merged(steps: Metrics) -> dict[str, metrics.Sums]:
+    """The sums among the metrics of all steps, merged."""
+    sums = {name: value for name, value in steps.items() if isinstance(value, metrics.Sums)}
+    return jax.tree.map(lambda of_steps: of_steps.sum(axis=0), sums)
 
 
 def make_predict(config: Config, network: Network) -> Callable[[TrainState, Arrays], jax.Array]:
@@ -127,17 +133,18 @@ def make_predict(config: Config, network: Network) -> Callable[[TrainState, Arra
 
 
 def make_evaluate(config: Config, network: Network) -> Callable[[TrainState, Arrays], Metrics]:
-    """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}`, exact means over all examples.
+    """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`) of all.
 
     The loss is the data loss alone: no label smoothing, no penalty.
     """
     predict = make_predict(config, network)
 
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
-        logits = predict(state, arrays)
+        logits, labels = predict(state, arrays), arrays.all_labels()
+        scored = score(config, logits, labels).items()
         return {
-            "loss": example_losses(config, logits, arrays.all_labels()).mean(),
-            "accuracy": metrics.accuracy(logits, arrays.all_labels()).compute(),
+            "loss": example_losses(config, logits, labels).mean(),
+            **{name: merged.compute() for name, merged in scored},
         }
 
     return evaluate

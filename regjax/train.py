@@ -67,7 +67,15 @@ class Assembled(NamedTuple):
         part = self.data.splits[split]
         if not len(part.labels):
             return None
-        return Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
+        arrays = Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
+        return arrays.replace(**self.target_scaling())
+
+    def target_scaling(self) -> dict[str, jax.Array]:
+        """What `Arrays` is given where numbers are predicted."""
+        shift, scale = self.data.target_shift, self.data.target_scale
+        if shift is None or scale is None:
+            return {}
+        return {"target_shift": jnp.asarray(shift), "target_scale": jnp.asarray(scale)}
 
     def _start_examples(self) -> int:
         """How many training examples the network starts with: LSUV looks at a batch of them."""
@@ -91,9 +99,9 @@ def assemble(config: Config) -> Assembled:
 
 def put_together(config: Config, data: Data) -> Assembled:
     """What `assemble` returns, of a config that was checked and data that were drawn."""
-    classes, examples = len(data.classes), len(data.splits["train"].labels)
-    module = models.build(config.model, data.input_shape, classes)
-    network = Network(config.model, module, classes)
+    examples = len(data.splits["train"].labels)
+    module = models.build(config.model, data.input_shape, data.outputs)
+    network = Network(config.model, module, data.outputs)
     general = program.generalized(config)
     return Assembled(config, general, data, network, strengths.from_config(general, examples))
 
@@ -262,12 +270,13 @@ def _result(
 def measure(
     parts: Assembled, functions: Program, train_state: TrainState, splits: Sequence[str]
 ) -> dict[str, float | None]:
-    """`SPLIT_accuracy` and `SPLIT_loss` for each split, None where it is empty."""
+    """`SPLIT_loss`, and `SPLIT_accuracy` or `SPLIT_r2`, for each split; None where it is empty."""
     scores: dict[str, float | None] = {}
+    names = ("r2" if parts.config.data.task == "regression" else "accuracy", "loss")
     for split in splits:
         arrays = parts.arrays(split)
         measured = functions.evaluate(train_state, arrays) if arrays else {}
-        for name in ("accuracy", "loss"):
+        for name in names:
             scores[f"{split}_{name}"] = measured[name].item() if measured else None
     return scores
 

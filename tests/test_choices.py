@@ -5,6 +5,7 @@ A new choice is tested by being listed in `regjax.config`.
 
 import dataclasses
 import itertools
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,6 +66,11 @@ CHOICE_NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model.dropout", "variational"): RNN,
     ("penalty.name", "none"): {"penalty.strength": 0.0},
     ("stopping.monitor", "valid_accuracy"): {"stopping.mode": "max"},
+    ("stopping.monitor", "valid_r2"): {
+        "stopping.mode": "max",
+        "data.task": "regression",
+        "loss.name": "mean_squared",
+    },
     ("stopping.mode", "max"): {"stopping.monitor": "valid_accuracy"},
 }
 CHOICES = [
@@ -96,7 +102,8 @@ def made(options: dict[str, Any]) -> tuple[Config, Any, Any, Any, Arrays]:
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (20, *shape)), jnp.uint8)
     data = Arrays(images, jnp.asarray(np.arange(20) % 3), jnp.float32(127.5), jnp.float32(1 / 64))
-    network = Network(config.model, models.build(config.model, shape, 3), 3)
+    outputs = 1 if config.data.task == "regression" else 3
+    network = Network(config.model, models.build(config.model, shape, outputs), outputs)
     numbers = strengths.from_config(config, 20)
     batch = data.take(jnp.arange(20), jnp.ones(20)).images
     key = jax.random.key(config.seed)
@@ -111,8 +118,10 @@ def options_of(name: str, choice: str) -> dict[str, Any]:
 def test_every_choice_makes_a_program(name: str, choice: str) -> None:
     """Of an epoch, traced and not compiled; its state keeps its structure."""
 
+    options = {**BASE, **options_of(name, choice)}
+
     def epoch() -> Any:
-        config, network, numbers, run, data = made(options_of(name, choice))
+        config, network, numbers, run, data = made(options)
         return run, *step.make_run_epoch(config, network)(numbers, run, data, data)
 
     before, after, measured = jax.eval_shape(epoch)
@@ -120,7 +129,10 @@ def test_every_choice_makes_a_program(name: str, choice: str) -> None:
     assert [leaf.shape for leaf in jax.tree.leaves(before)] == [
         leaf.shape for leaf in jax.tree.leaves(after)
     ]
-    assert {"train_loss", "valid_loss", "valid_accuracy", "penalty"} <= set(measured)
+    assert {"train_loss", "valid_loss", "penalty", options["stopping.monitor"]} <= set(measured)
+
+
+one_hot = partial(jax.nn.one_hot, num_classes=3)
 
 
 def weights_after_a_step(options: dict[str, Any]) -> list[np.ndarray]:
@@ -128,7 +140,9 @@ def weights_after_a_step(options: dict[str, Any]) -> list[np.ndarray]:
     def one_step() -> Any:
         config, network, numbers, run, data = made(options)
         batch = data.take(jnp.arange(8), jnp.ones(8))
-        batch = augmented(config.augment, numbers, batch, jax.random.key(1), jnp.float32(-1), 3)
+        batch = augmented(
+            config.augment, numbers, batch, jax.random.key(1), jnp.float32(-1), one_hot
+        )
         return step.make_train_step(config, network)(numbers, run.train, batch, run.key)[0].params
 
     return [np.asarray(leaf) for leaf in jax.tree.leaves(one_step())]

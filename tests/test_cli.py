@@ -399,11 +399,25 @@ def test_a_users_own_csv(tmp_path: Path) -> None:
     assert measured["accuracy"] > 0.5
 
 
+@pytest.mark.realdata
+def test_a_number_of_a_users_own_csv(tmp_path: Path) -> None:
+    """The same grades as numbers; the errors are in grades."""
+    name = REAL_DATA / "wine_quality" / "winequality-red.csv"
+    own = [f"--config.data.name=csv:{name}", "--config.data.target=quality"]
+    regression = "--config=configs/regression.py"
+    out = good("train", regression, f"--workdir={tmp_path / 'run'}", *own)
+    assert "valid r2" in out and "test_r2" in out
+    measured = json.loads(good("evaluate", f"--workdir={tmp_path / 'run'}", "--json"))
+    assert measured["r2"] > 0.3
+    assert 0.4 < measured["mean_absolute_error"] < measured["root_mean_squared_error"] < 0.8
+    assert "root_mean_squared_error" in good("evaluate", f"--workdir={tmp_path / 'run'}")
+
+
 def test_the_readmes_examples_run_as_they_stand(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     section = readme.split("## Your own data and network")[1].split("\n## ")[0]
     blocks = re.findall(r"```(sh|python)\n(.*?)```", section, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "sh", "python", "sh"]
+    assert [kind for kind, _ in blocks] == ["sh", "sh", "sh", "python", "sh"]
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     for kind, text in blocks:
         if kind == "python":
@@ -425,3 +439,4 @@ def test_the_readmes_examples_run_as_they_stand(tmp_path: Path) -> None:
     for run in ("wine", "mine", "net"):
         result = json.loads((tmp_path / "runs" / run / "result.json").read_text())
         assert result["test_accuracy"] > 0.8, run
+    assert json.loads((tmp_path / "runs/diabetes/result.json").read_text())["test_r2"] > 0.3

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from regjax import config as config_lib
 from regjax.config import (
     Config,
+    DataConfig,
     LossConfig,
     OptimizerConfig,
     PenaltyConfig,
@@ -63,6 +64,11 @@ def test_unknown_field_is_refused_with_the_closest() -> None:
         ({"optimizer": OptimizerConfig(b1="x")}, "optimizer.b1 is 'x' (str), expected a float"),
         ({"optimizer": OptimizerConfig(epsilon=0.0)}, "optimizer.epsilon is 0.0, expected"),
         ({"penalty": PenaltyConfig("entropy", 0.1, mode="proximal")}, "no proximal operator"),
+        (
+            {"data": DataConfig(task="regression")},
+            "so set loss.name to mean_squared, stopping.monitor to valid_loss, stopping.mode",
+        ),
+        ({"stopping": StoppingConfig(monitor="valid_r2")}, "so set stopping.monitor to valid_acc"),
         ({"stopping": StoppingConfig("gl")}, "set it to valid_loss"),
         (
             {"loss": LossConfig("focal", label_smoothing=0.1)},

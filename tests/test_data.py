@@ -256,6 +256,37 @@ def test_a_tables_columns_are_scaled_by_their_own_ranges(scaling: str, tmp_path:
     np.testing.assert_allclose((scaled.min(0), scaled.max(0)), ([low] * 2, [1] * 2), atol=1e-6)
 
 
+def test_a_number_is_drawn_by_its_deciles_and_standardized_on_train(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).lognormal(9, 1, 400)
+    name = table(tmp_path / "t.csv", label=values, rows=400)
+    config = DataConfig(name, task="regression", target="label", valid=0.25, test=0.25)
+    drawn = data_lib.draw(data_lib.load(config), config, 0)
+    deciles = np.quantile(values, np.arange(0.1, 1, 0.1))
+    for split in drawn.splits.values():
+        counts = np.bincount(np.searchsorted(deciles, split.labels), minlength=10)
+        assert np.ptp(counts) <= 1
+    assert drawn.outputs == 1 and drawn.target_shift is not None
+    scaled = (drawn.splits["train"].labels - drawn.target_shift) * drawn.target_scale
+    np.testing.assert_allclose((scaled.mean(), scaled.std()), (0, 1), atol=1e-5)
+
+
+def test_an_npz_of_numbers(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((40, 3))
+    np.savez(tmp_path / "a.npz", x=x, y=x.sum(1))
+    config = DataConfig(f"npz:{tmp_path / 'a.npz'}", task="regression")
+    assert data_lib.load(config).labels.dtype == np.float32
+    with pytest.raises(InputError, match=r"set data\.task to regression"):
+        data_lib.load(DataConfig(config.name))
+    with pytest.raises(InputError, match="digits has classes"):
+        data_lib.load(DataConfig("digits", task="regression"))
+    np.savez(tmp_path / "a.npz", x=x, y=np.ones(40))
+    with pytest.raises(InputError, match="all 24 training examples have the target 1"):
+        data_lib.draw(data_lib.load(config), config, 0)
+    np.savez(tmp_path / "a.npz", x=x, y=np.full(40, np.nan))
+    with pytest.raises(InputError, match="y has NaN"):
+        data_lib.load(config)
+
+
 BAD_TABLES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no target": ({}, {"target": ""}, "data.target is missing, expected a column of csv"),
     "target": ({}, {"target": "lable"}, "did you mean 'label'"),
@@ -266,6 +297,8 @@ BAD_TABLES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "one class": ({"label": [1] * 40}, {}, "one class only, 1"),
     "names": ({"label": [str(i) for i in range(40)]}, {}, "has 40 classes in 40 rows"),
     "text": ({"kind": [f"t{i}" for i in range(120)], "rows": 120}, {}, "120 different texts"),
+    "no number": ({"label": list("ab") * 20}, {"task": "regression"}, "holds text, such as 'a'"),
+    "no finite": ({"label": [1e300] * 40}, {"task": "regression"}, "is infinite as float32 in row"),
     "infinite": ({"a": [1e300, *range(39)]}, {}, "infinite values"),
 }
 

@@ -62,6 +62,23 @@ def test_means_are_scikit_learns(dtype: str, seed: int) -> None:
             compare(f"metrics.{name}", f"sklearn.metrics.{owners[name]}", ours, np.array(expected))
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_r2_is_scikit_learns_over_merged_padded_batches(dtype: str) -> None:
+    import sklearn.metrics
+
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=40).astype(dtype)
+    outputs = targets + 0.3 * rng.normal(size=40).astype(dtype)
+    expected = sklearn.metrics.r2_score(targets.astype(np.float64), outputs.astype(np.float64))
+    with jax.enable_x64(dtype == "float64"):
+        first = metrics.r2(jnp.asarray(outputs[:27]), jnp.asarray(targets[:27]))
+        mask, padding = np.arange(20) < 13, np.full(7, np.nan, dtype)
+        rest = [jnp.asarray(np.concatenate([a[27:], padding])) for a in (outputs, targets)]
+        whole = (first + metrics.r2(*rest, mask=jnp.asarray(mask))).compute()
+        compare("metrics.r2", "sklearn.metrics.r2_score", whole, np.array(expected))
+
+
 def by_bins(logits: np.ndarray, labels: np.ndarray, bins: int) -> tuple[float, list[tuple]]:
     """Guo et al.'s equations (2), (3) and (5), bin by bin in plain Python."""
     p = np.exp(logits.astype(np.float64))

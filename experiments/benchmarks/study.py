@@ -86,7 +86,7 @@ def run_torch(study: StudyConfig, folder: Path, workers: int) -> Made:
     started = time.perf_counter()
     shared = _optuna_study(journal)
     for entry in plan.search_entries(study):
-        shared.enqueue_trial(entry.params)
+        shared.enqueue_trial(entry.params, user_attrs={"planned": True})
     processes = [
         context.Process(target=_torch_worker, args=(study, journal, workers))
         for _ in range(workers)
@@ -126,7 +126,7 @@ def _torch_worker(study: StudyConfig, journal: str, workers: int) -> None:
     waiting = (optuna.trial.TrialState.WAITING,)
     while shared.get_trials(deepcopy=False, states=waiting):
         trial = shared.ask()
-        if not trial.system_attrs.get("fixed_params"):  # another worker was faster
+        if "planned" not in trial.user_attrs:  # another worker was faster
             shared.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
         config = plan.config_of(study, plan.suggest(trial, study), study.seed)

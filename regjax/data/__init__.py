@@ -21,8 +21,13 @@ def load(config: DataConfig) -> Pool:
     >>> load(DataConfig("digits")).images.shape
     (1797, 8, 8, 1)
     """
-    name = config.name
+    name, regression = config.name, config.task == "regression"
     source, _, rest = name.partition(":")
+    if regression and source in ("digits", "tfds"):
+        raise InputError(
+            f"data.task is 'regression', but {name} has classes; predict a number of "
+            "your own data, csv:PATH or npz:PATH"
+        )
     if source == "digits" and not rest:
         from regjax.data import digits
 
@@ -30,7 +35,7 @@ def load(config: DataConfig) -> Pool:
     if source == "npz" and rest:
         from regjax.data import npz
 
-        return npz.load(rest)
+        return npz.load(rest, regression)
     if source == "tfds" and rest:
         from regjax.data import tfds
 
@@ -38,7 +43,7 @@ def load(config: DataConfig) -> Pool:
     if source == "csv" and rest:
         from regjax.data import csv
 
-        return csv.load(rest, config.target, config.missing)
+        return csv.load(rest, config.target, config.missing, regression)
     hint = did_you_mean(name, ("digits", "tfds:mnist", "npz:", "csv:"))
     raise InputError(
         f"data.name is '{name}', expected digits, tfds:NAME (a TFDS set, such as tfds:mnist), "

@@ -12,7 +12,7 @@ DELIMITERS = ",;\t|"
 MOST_CATEGORIES = 100  # in a column of text; more is a name or free text, not a category
 
 
-def load(path: str, target: str, missing: str) -> Pool:
+def load(path: str, target: str, missing: str, regression: bool = False) -> Pool:
     """Reads a table.
 
     Numbers are features as they are. A column of text becomes one feature a category, 0 or 1, in
@@ -20,16 +20,18 @@ def load(path: str, target: str, missing: str) -> Pool:
 
     Args:
       path: file with a header; the delimiter (comma, semicolon, tab, ...) is found out.
-      target: the column of the classes, text or whole numbers.
+      target: the column to predict: classes, text or whole numbers.
       missing: `refuse` missing values, or `impute`: those in numbers stay NaN here, and are filled
         with the median of the training split when the table is divided.
+      regression: whether the target is numbers in place of classes.
 
     Raises:
-      InputError: no such file or column, no table, missing values that are refused, fewer than two
-        classes, a target of fractions, or text with too many different values.
+      InputError: no such file or column, no table, missing values that are refused, a target
+        that is not of its kind, or text with too many different values.
     """
     table = _read(path)
-    labels, classes = _target(table, target, path)
+    column = _target(table, target, path)
+    labels, classes = (_numbers if regression else _classes)(column, path)
     columns = [_feature(table[name], missing, path) for name in table.columns if name != target]
     if not columns:
         raise InputError(
@@ -61,7 +63,7 @@ def _read(path: str) -> Any:
     return table
 
 
-def _target(table: Any, target: str, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _target(table: Any, target: str, path: str) -> Any:
     names = [str(name) for name in table.columns]
     if target not in names:
         hint = did_you_mean(target, names) if target else ""
@@ -73,11 +75,32 @@ def _target(table: Any, target: str, path: str) -> tuple[np.ndarray, tuple[str, 
     if column.isna().any():
         row = int(np.argmax(column.isna().to_numpy()))
         raise InputError(f"csv file '{path}': '{target}' has no value in row {row + 1}; remove it")
+    return column
+
+
+def _numbers(column: Any, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    if column.dtype.kind not in "iuf":
+        raise InputError(
+            f"csv file '{path}': '{column.name}' holds text, such as {str(column.iloc[0])!r}; "
+            "data.task 'regression' predicts numbers"
+        )
+    with np.errstate(over="ignore"):
+        values = column.to_numpy(np.float32)
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values)))
+        raise InputError(
+            f"csv file '{path}': '{column.name}' is infinite as float32 in row {row + 1}; remove it"
+        )
+    return values, ()
+
+
+def _classes(column: Any, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    target = column.name
     if column.dtype.kind == "f" and (column % 1 != 0).any():
         first = column[column % 1 != 0].iloc[0]
         raise InputError(
-            f"csv file '{path}': '{target}' has fractions, such as {first}, but "
-            "classes are text or whole numbers; group them into classes first"
+            f"csv file '{path}': '{target}' has fractions, such as {first}, but classes are text "
+            "or whole numbers; set data.task to regression to predict numbers"
         )
     values, labels = np.unique(column.to_numpy().astype(_plain(column)), return_inverse=True)
     if len(values) < 2:
@@ -85,7 +108,7 @@ def _target(table: Any, target: str, path: str) -> tuple[np.ndarray, tuple[str, 
     if len(values) > len(column) / 2:
         raise InputError(
             f"csv file '{path}': '{target}' has {len(values)} classes in {len(column)} rows; it is "
-            "no class"
+            "no class, set data.task to regression to predict a number"
         )
     return labels.astype(np.int32), tuple(str(value) for value in values)
 

@@ -9,20 +9,24 @@ from regjax.data.pool import Pool
 from regjax.errors import InputError
 
 
-def load(path: str) -> Pool:
+def load(path: str, regression: bool = False) -> Pool:
     """Reads `x` and `y` from an npz file.
 
     Args:
       path: file with `x`, `(N, F)` features, `(N, H, W)` or `(N, H, W, C)` images, any real
         dtype; and `y`, `(N,)` integers 0 to K − 1, every class present. Nothing is unpickled.
+      regression: whether `y` is numbers, of any real dtype, in place of classes.
 
     Raises:
       InputError: no such file, not npz, or arrays that cannot be used.
     """
     arrays = _read(path)
     images = _inputs(arrays["x"], path)
-    labels = _labels(arrays["y"], len(images), path)
-    classes = tuple(str(label) for label in range(int(labels.max()) + 1))
+    if arrays["y"].shape != (len(images),):
+        raise InputError(
+            f"npz file '{path}': y has shape {arrays['y'].shape}, expected ({len(images)},) as x"
+        )
+    labels, classes = (_numbers if regression else _classes)(arrays["y"], path)
     value_range = (0.0, 255.0) if images.dtype == np.uint8 else None
     return Pool(f"npz:{path}", images, labels, None, None, classes, value_range)
 
@@ -81,11 +85,25 @@ def _inputs(x: np.ndarray, path: str) -> np.ndarray:
     return x[..., None] if x.ndim == 3 else x
 
 
-def _labels(y: np.ndarray, rows: int, path: str) -> np.ndarray:
-    if y.shape != (rows,):
-        raise InputError(f"npz file '{path}': y has shape {y.shape}, expected ({rows},) as x")
+def _numbers(y: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    if y.dtype.kind not in "uif":
+        raise InputError(f"npz file '{path}': y has dtype {y.dtype}, expected real numbers")
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32)
+    if not np.isfinite(y).all():
+        raise InputError(
+            f"npz file '{path}': y has NaN or infinite values as float32, the first in row "
+            f"{int(np.argmin(np.isfinite(y)))}; remove these rows"
+        )
+    return y, ()
+
+
+def _classes(y: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if y.dtype.kind not in "ui":
-        raise InputError(f"npz file '{path}': y has dtype {y.dtype}, expected integer class labels")
+        hint = "; set data.task to regression to predict numbers" if y.dtype.kind == "f" else ""
+        raise InputError(
+            f"npz file '{path}': y has dtype {y.dtype}, expected integer class labels{hint}"
+        )
     classes = np.unique(y)
     if len(classes) < 2:
         raise InputError(f"npz file '{path}': y has one class only, {classes[0]}; expected two")
@@ -95,4 +113,4 @@ def _labels(y: np.ndarray, rows: int, path: str) -> np.ndarray:
             f"{classes[0]} to {classes[-1]}, expected 0 to {len(classes) - 1}, each present; "
             "renumber them, e.g. with numpy.unique(y, return_inverse=True)"
         )
-    return y.astype(np.int32)
+    return y.astype(np.int32), tuple(map(str, classes))

@@ -11,9 +11,9 @@ class Pool(NamedTuple):
     Attributes:
       name: as given in the config.
       images: `(N, H, W, C)` for images or `(N, F)` for plain features; uint8 or float32.
-      labels: `(N,)` int32 in [0, K).
+      labels: `(N,)`, int32 in [0, K), or float32 where a number is to be predicted.
       test_images, test_labels: the set's own test split, or None where it has none.
-      classes: the K names.
+      classes: the K names; none where a number is to be predicted.
       value_range: the smallest and largest value that an input can take, or None if unknown.
     """
 

@@ -14,7 +14,7 @@ NAMES = ("test", "select", "valid", "train")  # the order in which they are draw
 
 
 class Split(NamedTuple):
-    """Examples of one split: inputs as stored, labels as int32."""
+    """Examples of one split: inputs and labels as stored."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -37,7 +37,9 @@ class Data(NamedTuple):
       rows: where each split's examples are in the pool.
       fill: `(1, F)`, what the pool's missing features became; None: it has none.
       shift, scale: scalars, or `(1, ..., C)` with one value a feature or channel.
-      classes: class names.
+      classes: class names; none in regression.
+      target_shift, target_scale: in regression the loss sees (y − shift) · scale, standardized on
+        the training split; else None.
       fingerprint: a hash of what was drawn, to tell whether a resumed run sees the same data.
     """
 
@@ -48,6 +50,13 @@ class Data(NamedTuple):
     scale: np.ndarray | np.float32
     classes: tuple[str, ...]
     fingerprint: str
+    target_shift: np.float32 | None = None
+    target_scale: np.float32 | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network puts out for an example."""
+        return len(self.classes) or 1
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -94,7 +103,8 @@ def draw(pool: Pool, config: DataConfig, seed: int) -> Data:
             for name, split in splits.items()
         }
     shift, scale = _scaling(pool, splits["train"].images, config.scaling)
-    return Data(splits, rows, fill, shift, scale, pool.classes, _fingerprint(splits))
+    targets = () if pool.classes else _target_scaling(splits["train"].labels)
+    return Data(splits, rows, fill, shift, scale, pool.classes, _fingerprint(splits), *targets)
 
 
 def _cut(
@@ -153,10 +163,13 @@ def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, i
 def _order(labels: np.ndarray, rng: np.random.Generator, stratified: bool) -> np.ndarray:
     """A random order; if stratified, each stretch of it holds the classes in proportion.
 
-    Every example gets a random place within its class, as a share of the class; sorted by that
-    share, the classes are dealt out evenly, whatever their sizes and wherever one cuts.
+    Numbers count as ten classes, cut at the deciles. Every example gets a random place within its
+    class, as a share of the class; sorted by that share, the classes are dealt out evenly, whatever
+    their sizes and wherever one cuts.
     """
     ranks = rng.random(len(labels))
+    if labels.dtype.kind == "f" and stratified:
+        labels = np.searchsorted(np.quantile(labels, np.arange(0.1, 1, 0.1)), labels)
     if stratified:
         for label in np.unique(labels):
             members = labels == label
@@ -193,6 +206,16 @@ def _scaling(
     if scaling == "unit":
         return np.float32(low), np.float32(1 / width)
     return np.float32((low + high) / 2), np.float32(2 / width)
+
+
+def _target_scaling(train: np.ndarray) -> tuple[np.float32, np.float32]:
+    mean, std = train.mean(dtype=np.float64), train.std(dtype=np.float64)
+    if std == 0:
+        raise InputError(
+            f"all {len(train)} training examples have the target {train[0]:g}, so there is nothing "
+            "to learn; give data.train a larger size, or another data.target"
+        )
+    return np.float32(mean), np.float32(1 / std)
 
 
 def _fingerprint(splits: dict[str, Split]) -> str:

@@ -5,13 +5,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from regjax.config import StudyConfig
+from regjax.config import StudyConfig, maximized
 from regjax.studies import plan
 
 
 def sign(study: StudyConfig) -> int:
     """1 where larger is better, −1 where smaller is."""
-    return 1 if study.study.objective.endswith("accuracy") else -1
+    return 1 if maximized(study.study.objective) else -1
 
 
 def stopped_after(study: StudyConfig, trials: Sequence[FrozenTrial]) -> int | None:

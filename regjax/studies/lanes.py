@@ -20,7 +20,7 @@ from regjax.train import Assembled
 
 Line = dict[str, Any]  # an epoch's metrics
 Record = dict[str, Any]
-CURVES = ("train_loss", "valid_loss", "valid_accuracy")
+CURVES = ("train_loss", "valid_loss", "valid_accuracy", "valid_r2")
 
 
 class Job(NamedTuple):

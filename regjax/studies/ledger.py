@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from regjax.config import SearchConfig, StudyConfig, differences, from_json, to_json
+from regjax.config import SearchConfig, StudyConfig, differences, from_json, maximized, to_json
 from regjax.errors import InputError
 from regjax.studies.plan import Entry
 
@@ -98,7 +98,7 @@ class Ledger:
     ) -> None:
         search = study.study
         self._config, self._worker, self._local = search, worker, local
-        direction = "maximize" if search.objective.endswith("accuracy") else "minimize"
+        direction = "maximize" if maximized(search.objective) else "minimize"
         self._study = optuna.create_study(
             storage=storage,
             study_name=search.name if phase == "search" else f"{search.name} ({phase})",

@@ -100,8 +100,8 @@ def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], fl
 
 
 def _title(study: StudyConfig, split: str = "select") -> str:
-    name = study.study.objective.replace("select", split).replace("_", " ")
-    return f"{name.capitalize()}{' (%)' if words.scale(study) == 100 else ''}"
+    name = words.metric(study, split)
+    return f"{name[0].upper()}{name[1:]}{' (%)' if words.scale(study) == 100 else ''}"
 
 
 def _groups(study: StudyConfig, rows: list[Row]) -> dict[str, list[Row]]:

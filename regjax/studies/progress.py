@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from regjax.config import StudyConfig
 from regjax.progress import say
-from regjax.studies import choose, plan
+from regjax.studies import choose, plan, words
 
 Phases = Sequence[Sequence[FrozenTrial]]
 
@@ -83,12 +83,11 @@ class TrialBar:
         record: dict[str, Any] = trial.user_attrs.get("record", {})
         runs = record.get("runs", [])
         arm = plan.label(self._study.study.arms, plan.arm_of(self._study.study.arms, trial.params))
-        split = self._study.study.objective if phase == 0 else "test"
         value = "diverged" if trial.value is None else f"{trial.value:.4f}"
         seconds = sum(run["seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
         number = trial.user_attrs["number"] + 1
         again = f"  same as {record['same_as'] + 1}" if "same_as" in record else ""
         name = "trial" if phase == 0 else "confirm"
-        words = split.replace("_", " ")
-        return f"{name} {number}  {arm}  {words} {value}  {epochs} epochs  {seconds:.1f} s{again}"
+        what = words.metric(self._study) if phase == 0 else "test"
+        return f"{name} {number}  {arm}  {what} {value}  {epochs} epochs  {seconds:.1f} s{again}"

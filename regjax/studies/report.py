@@ -147,8 +147,15 @@ def columns(result: StudyResult) -> list[str]:
     study = result.config
     names = plan.varied(study.study.arms) or ["arm"]
     first = plan.label(study.study.arms, study.study.arms[0])
-    test = study.study.objective.replace("select", "test").replace("_", " ")
-    return [*names, test, "95 % interval", f"against {first}", "p (Holm)", "g", "P(best)"]
+    return [
+        *names,
+        words.metric(study, "test"),
+        "95 % interval",
+        f"against {first}",
+        "p (Holm)",
+        "g",
+        "P(best)",
+    ]
 
 
 def cells(result: StudyResult) -> list[list[str]]:

@@ -152,7 +152,8 @@ def _rows(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Row]:
                 **{
                     f"{split}_{what}": _mean(runs, f"{split}_{what}")
                     for split in ("select", "test")
-                    for what in ("accuracy", "loss")
+                    for what in ("accuracy", "r2", "loss")
+                    if f"{split}_{what}" in runs[0]
                 },
                 "best_epoch": _mean(runs, "best_epoch"),
                 "epochs": _mean(runs, "epochs"),

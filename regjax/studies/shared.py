@@ -28,7 +28,7 @@ class Shared:
     def pool(self, config: Config) -> Pool:
         """The set that a config's data are drawn from."""
         data = config.data
-        place = (data.name, data.data_dir, data.manual_dir, data.target, data.missing)
+        place = (data.name, data.data_dir, data.manual_dir, data.target, data.missing, data.task)
         if place not in self._pools:
             self._pools[place] = data_lib.load(data)
         return self._pools[place]

@@ -227,7 +227,8 @@ def _rows(parts: Assembled, split: str) -> Arrays:
     nothing: Any = None
     fill = None if data.fill is None else jnp.asarray(data.fill)
     indices = jnp.asarray(data.rows[split].indices, jnp.int32)
-    return Arrays(nothing, nothing, jnp.asarray(data.shift), jnp.asarray(data.scale), indices, fill)
+    shift, scale = jnp.asarray(data.shift), jnp.asarray(data.scale)
+    return Arrays(nothing, nothing, shift, scale, indices, fill, **parts.target_scaling())
 
 
 def make_advance(parts: Assembled, mesh: Mesh) -> Any:

@@ -4,8 +4,17 @@ import math
 
 from regjax.comparison import Difference, Estimate
 from regjax.config import StudyConfig
-from regjax.studies import plan
+from regjax.studies import choose, plan
 from regjax.studies.result import StudyResult
+
+
+def metric(study: StudyConfig, split: str = "select") -> str:
+    """The objective on a split, as it is shown.
+
+    >>> metric(StudyConfig(), "test")
+    'test accuracy'
+    """
+    return study.study.objective.replace("select", split).replace("_", " ").replace("r2", "R²")
 
 
 def scale(study: StudyConfig) -> float:
@@ -15,7 +24,8 @@ def scale(study: StudyConfig) -> float:
 
 def unit(study: StudyConfig) -> str:
     """What a difference is measured in."""
-    return "points" if study.study.objective.endswith("accuracy") else "of loss"
+    what = study.study.objective.removeprefix("select_")
+    return {"accuracy": "points", "r2": "of R²"}.get(what, f"of {what}")
 
 
 def score(study: StudyConfig, value: float) -> str:
@@ -91,9 +101,9 @@ def _without_confirmation(result: StudyResult) -> str:
     done = [row for row in result.rows if not math.isnan(row["value"])]
     if not done:
         return "No trial has finished with a number yet."
-    sign = 1 if result.config.study.objective.endswith("accuracy") else -1
+    sign = choose.sign(result.config)
     best = max(done, key=lambda row: sign * row["value"])
-    what = result.config.study.objective.replace("_", " ")
+    what = metric(result.config)
     return (
         f"The best of {len(done)} trials is {best['arm']} with a {what} of "
         f"{score(result.config, best['value'])}; without a confirmation on fresh seeds that says "
@@ -153,7 +163,7 @@ def _trend(result: StudyResult, name: str) -> str:
     rho, p = result.trends[name]
     if math.isnan(rho):
         return ""
-    what = result.config.study.objective.replace("_", " ")
+    what = metric(result.config)
     if p >= 0.05:
         return (
             f"{name}: over its range no trend of {what} can be told within arms (rank "
