@@ -48,9 +48,22 @@ def _config_flag(values: flags.FlagValues, argv: list[str], kind: type[Config] =
             raise InputError(config_lib.suggest_field(override[1], kind))
     help_text = "a Python file with get_config(); fields are set by --config.FIELD=VALUE"
     config_flags.DEFINE_config_file(
-        "config", None, help_text, flag_values=values, sys_argv=["regjax", *argv]
+        "config",
+        None,
+        help_text,
+        flag_values=values,
+        sys_argv=["regjax", *map(_in_numbers, argv)],
     )
     values["config"].parser = _ConfigFile()
+
+
+def _in_numbers(argument: str) -> str:
+    """An override with the number that a word stands for, as in --config.study.lanes=auto."""
+    name, _, value = argument.lstrip("-").partition("=")
+    for field, _, metadata in config_lib.fields(StudyConfig):
+        if name == f"config.{field}" and value in metadata.get("words", {}):
+            return f"--{name}={metadata['words'][value]}"
+    return argument
 
 
 def _workdir_flag(values: flags.FlagValues) -> None:
@@ -288,7 +301,7 @@ def _dispatch(argv: list[str]) -> int:
         print(_help(name, command, values))
         return 0
     command.define(values, rest)
-    surplus = values([f"regjax {name}", *rest])[1:]
+    surplus = values([f"regjax {name}", *map(_in_numbers, rest)])[1:]
     if surplus:
         raise InputError(f"unexpected argument '{surplus[0]}'; flags are written --name=value")
     command.run(values)

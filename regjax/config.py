@@ -31,9 +31,12 @@ AnyConfig = typing.TypeVar("AnyConfig", bound="Config")
 Number = Optional[float]  # noqa: UP045 - ml_collections' flags know no `float | None`
 
 
-def within(default: Any, interval: str) -> Any:
-    """A number field that must lie in `interval`, written "[0, 1)" with inf for no bound."""
-    return field(default=default, metadata={"interval": interval})
+def within(default: Any, interval: str, **words: Any) -> Any:
+    """A number field that must lie in `interval`, written "[0, 1)" with inf for no bound.
+
+    A word, as in `auto=0`, may be given in place of the number that it stands for.
+    """
+    return field(default=default, metadata={"interval": interval, "words": words})
 
 
 def traced(default: Any, interval: str, off: float | None = None) -> Any:
@@ -309,7 +312,7 @@ class SearchConfig(Fields):
     fresh: bool = True  # none of which the search has seen; else its own, as is often done
     # a process each, the very program of `train`; or vmap: as one program (auto: but on a CPU)
     lane: str = one_of("auto", "auto", "process", "vmap")
-    lanes: int = within(0, "[0, 1024]")  # trials at once; 0: chosen for the machine
+    lanes: int = within(0, "[0, 1024]", auto=0)  # trials at once; auto: chosen for the machine
     heartbeat: float = within(600.0, "[1, inf)")  # seconds; silent for longer, a worker is dead
 
 
@@ -544,6 +547,8 @@ def _checked_value(value: Any, hint: Any, metadata: Any, name: str) -> Any:
     kind = plain_type(hint)
     if value is None and kind is not hint:
         return None
+    if isinstance(value, str):
+        value = metadata.get("words", {}).get(value, value)
     accepted = {float: numbers.Real, int: numbers.Integral}.get(kind, kind)
     if not isinstance(value, accepted) or (kind in (int, float) and isinstance(value, bool)):
         article = "an int" if kind is int else f"a {kind.__name__}"

@@ -108,8 +108,11 @@ def test_a_killed_study_goes_on_and_finds_the_same(
     assert findings(reports[0]) == findings(reports[1])
 
 
+AUTO = "--config.study.lanes=auto"
+
+
 def test_dry_run_trains_nothing(config: str, tmp_path: Path) -> None:
-    out = good("study", config, f"--workdir={tmp_path / 'none'}", "--dry_run")
+    out = good("study", config, f"--workdir={tmp_path / 'none'}", "--dry_run", AUTO)
     for words in ("8 trials, 14 runs", "2 programs to compile", "MiB", "an epoch", "log scale"):
         assert words in out
     assert not (tmp_path / "none").exists()
@@ -141,6 +144,7 @@ def test_bad_studies_end_with_one_line(
         "unknown field": ([config, fresh, "--config.study.trails=3"], "'study.trials'"),
         "arms by flag": ([config, fresh, "--config.study.arms=3"], "no config field"),
         "no trials": ([config, fresh, "--config.study.trials=0"], "study.trials is 0"),
+        "lanes": ([config, fresh, "--config.study.lanes=all"], "study.lanes is 'all', expected"),
         "no select": ([config, fresh, "--config.data.select=0"], "data.select is 0"),
         "other config": ([config, there, every], "optimizer.learning_rate: 0.001 there, 1.0"),
         "torn config": ([config, f"--workdir={torn}"], "is not a regjax config"),

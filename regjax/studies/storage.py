@@ -63,7 +63,7 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
 
     Args:
       url: "" for the journal file of the workdir, `journal:PATH`, a database's URL as SQLAlchemy
-        has it (`sqlite:///PATH`, `postgresql://...`), or `grpc://HOST:PORT` of Optuna's proxy.
+        has it (`sqlite:///PATH`, `postgresql+psycopg://...`), or Optuna's proxy `grpc://HOST:PORT`.
       workdir: the study's folder.
 
     Raises:
@@ -90,11 +90,11 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"--storage '{_without_password(url)}' cannot be used ({reason}); check that it is "
-            "there, that it may be written, and that its driver is installed"
+            "there, that it may be written, and that its driver is installed (extra 'storages')"
         ) from error
     raise InputError(
         f"--storage '{url}' is of no known kind, expected journal:PATH, sqlite:///PATH, "
-        "postgresql://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"
+        "postgresql+psycopg://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"
     )
 
 
