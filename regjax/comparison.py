@@ -121,6 +121,8 @@ def _effect(gap: np.ndarray) -> float:
 def probability_best(scores: Scores, resamples: int = 20_000, seed: int = 0) -> dict[str, float]:
     """How probable it is that each method has the largest mean; 0 for one that failed on a seed.
 
+    NaN where there is one seed, which has no spread to tell it by.
+
     The share of draws from the means' posterior under a flat prior, in the model score = method +
     seed + residual, residuals of one variance for all. (A few seeds are too few for a covariance of
     many methods, and for a bootstrap, which knows no mean outside of what it has seen.)
@@ -132,6 +134,8 @@ def probability_best(scores: Scores, resamples: int = 20_000, seed: int = 0) -> 
     if not whole:
         return dict.fromkeys(scores, 0.0)
     table, rng = np.array(list(whole.values())), np.random.default_rng(seed)
+    if table.shape[1] < 2:
+        return dict.fromkeys(scores, np.nan)
     means = table.mean(axis=1, keepdims=True)
     residuals = table - means - table.mean(axis=0) + table.mean()
     freedom = max((table.shape[0] - 1) * (table.shape[1] - 1), 1)

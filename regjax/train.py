@@ -262,7 +262,7 @@ def _result(
         "seconds": sum(line["seconds"] for line in workdir.read_metrics()),
         "compile_seconds": compile_seconds,
         "seed": parts.config.seed,
-        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "device": devices(),
         "versions": versions(),
     }
 
@@ -286,6 +286,15 @@ def stopped_because(run: RunState) -> str:
     if not run.stopping.stopped:
         return "epochs"
     return "nan" if run.stopping.saw_nan else "patience"
+
+
+def devices() -> str:
+    """How many devices there are, of which kind.
+
+    >>> "×" in devices()
+    True
+    """
+    return f"{jax.device_count()} × {jax.devices()[0].device_kind}"
 
 
 def versions() -> dict[str, str]:

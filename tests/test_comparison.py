@@ -78,8 +78,12 @@ def test_equal_scores_and_single_seeds() -> None:
     same = np.array([0.9, 0.9, 0.9])
     d = comparison.compare({"a": (same, same)})["a"]
     assert (d.p, d.effect, d.told_apart) == (1.0, 0.0, False)
-    one = comparison.compare({"a": (np.array([0.9]), np.array([0.8]))})["a"]
+    one_seed = np.array([0.9])
+    one = comparison.compare({"a": (one_seed, one_seed - 0.1)})["a"]
     assert np.isnan(one.p)
+    assert np.isnan(
+        list(comparison.probability_best({"a": one_seed, "b": one_seed}).values())
+    ).all()
     assert not one.told_apart
     assert np.isnan(comparison.estimate(np.array([])).mean)
 

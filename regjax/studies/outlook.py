@@ -10,7 +10,7 @@ from rich.table import Table
 from regjax import train
 from regjax.config import StudyConfig
 from regjax.progress import say
-from regjax.studies import coordinator, plan, report
+from regjax.studies import coordinator, plan, report, words
 
 
 def show(study: StudyConfig, console: Console) -> None:
@@ -42,8 +42,8 @@ def show(study: StudyConfig, console: Console) -> None:
     say(console, f"{measured['bytes'] * lanes / 2**20:,.0f} MiB for data and networks")
     say(
         console,
-        f"{measured['epoch']:.3f} s an epoch of the first arm: at most {_clock(most / lanes)}, "
-        "less where runs stop early",
+        f"{measured['epoch']:.3f} s an epoch of the first arm: at most "
+        f"{words.clock(most / lanes)}, less where runs stop early",
     )
 
 
@@ -66,14 +66,3 @@ def _measure(study: StudyConfig) -> dict[str, float]:
         "epoch": time.perf_counter() - started,
         "bytes": float(memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0),
     }
-
-
-def _clock(seconds: float) -> str:
-    """A time as it is shown.
-
-    >>> _clock(30), _clock(200), _clock(8000)
-    ('30 s', '3.3 min', '2.2 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

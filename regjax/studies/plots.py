@@ -59,9 +59,8 @@ def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], fl
     study, found = result.config, {}
     done = [row for row in result.rows if not math.isnan(row["value"])]
     if result.arms:
-        caption = f"{_title(study, 'test')} of each arm's best setting on fresh seeds and splits"
         found["arms"] = (
-            f"{caption}: mean, 95 % interval, and each seed",
+            f"{_title(study, 'test')} of each arm's best setting: mean, 95 % interval, each seed",
             lambda axes: _arms(axes, result),
             1.0 + 0.34 * len(result.arms),
         )

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from regjax.errors import InputError
 from regjax.studies import plan, words
 from regjax.studies.result import StudyResult
 from regjax.sweeps import Range
-from regjax.train import versions
+from regjax.train import devices, versions
 
 HTML, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
@@ -83,13 +84,13 @@ def _b64(image: bytes) -> str:
 def contents(result: StudyResult, workdir: Path) -> dict[str, Any]:
     """What both forms of the report say."""
     study = result.config
-    trained = [row for row in (*result.rows, *result.confirm_rows) if row["same_as"] is None]
     return {
         "name": study.study.name,
         "headline": headline(result),
         "conclusion": words.conclusion(result),
         "columns": columns(result),
         "cells": cells(result),
+        "note": words.note(result),
         "what": _facts(result),
         "arms": [(plan.label(study.study.arms, arm), json.dumps(arm)) for arm in study.study.arms],
         "ranges": {name: range_text(r) for name, r in study.study.ranges.items()},
@@ -97,7 +98,6 @@ def contents(result: StudyResult, workdir: Path) -> dict[str, Any]:
         "versions": versions(),
         "config": config_lib.to_json(study),
         "command": f"regjax study --config={workdir / 'config.json'} --workdir=NEW_DIR",
-        "seconds": sum(row["seconds"] for row in trained),
     }
 
 
@@ -116,7 +116,9 @@ def _facts(result: StudyResult) -> dict[str, str]:
     study, search = result.config, result.config.study
     diverged = sum(row["stopped_because"] == "nan" for row in result.rows)
     copied = sum(row["same_as"] is not None for row in result.rows)
-    epochs = sum(row["epochs"] for row in (*result.rows, *result.confirm_rows))
+    trained = [row for row in (*result.rows, *result.confirm_rows) if row["same_as"] is None]
+    epochs, seconds = (sum(row[name] for row in trained) for name in ("epochs", "seconds"))
+    workers = len({row["worker"] for row in trained})
     facts = {
         "protocol": f"{search.protocol}, sampler {search.sampler}",
         "trials": f"{len(result.rows)} of {result.planned[0]}",
@@ -125,7 +127,12 @@ def _facts(result: StudyResult) -> dict[str, str]:
         "network": study.model.name,
         "epochs trained": f"{epochs:,.0f}",
         "diverged": str(diverged),
+        "training time": f"{words.clock(seconds)}, summed over {workers} workers",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {devices()}",
     }
+    if trained and result.finished:
+        start, end = (f(r[k] for r in trained) for f, k in ((min, "started"), (max, "finished")))
+        facts["from the first trial to the last"] = words.clock((end - start).total_seconds())
     return facts | ({"answered from the record": str(copied)} if copied else {})
 
 
@@ -173,7 +180,7 @@ def cells(result: StudyResult) -> list[list[str]]:
                 "" if d is None else words.difference(study, d),
                 "" if d is None else words.probability(d.p),
                 "" if d is None or math.isnan(d.effect) else f"{d.effect:+.1f}",
-                words.probability(arm.best) if arm.best >= 0.001 else "< .001",
+                words.probability(arm.best),
             ]
         )
     return rows

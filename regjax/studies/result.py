@@ -162,6 +162,8 @@ def _rows(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Row]:
                 "seed": runs[0]["seed"],
                 "same_as": record.get("same_as"),
                 "curves": [run["curves"] for run in runs],
+                "worker": trial.user_attrs.get("worker"),
+                "started": trial.datetime_start,
                 "finished": trial.datetime_complete,
             }
         )

@@ -78,15 +78,29 @@ def listed(names: list[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
+def clock(seconds: float) -> str:
+    """A time as it is shown.
+
+    >>> clock(30), clock(200), clock(8000)
+    ('30 s', '3.3 min', '2.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def conclusion(result: StudyResult) -> list[str]:
     """The findings, one a sentence or two; where nothing can be told, that."""
     sentences = []
     if not result.arms:
         sentences.append(_without_confirmation(result))
-    for name in dict.fromkeys(factor for factor, _ in result.effects):
-        sentences += _effect(result, name)
-    if len(result.arms) > 1:
-        sentences.append(_best(result))
+    elif _seeds(result) == 1:
+        sentences.append(_one_seed(result))
+    if result.arms and _seeds(result) > 1:
+        for name in dict.fromkeys(factor for factor, _ in result.effects):
+            sentences += _effect(result, name)
+        if len(result.arms) > 1:
+            sentences.append(_best(result))
     sentences += [_trend(result, name) for name in result.trends]
     if not result.finished:
         searched, confirmed = result.planned
@@ -111,8 +125,32 @@ def _without_confirmation(result: StudyResult) -> str:
     )
 
 
-def _seeds(result: StudyResult) -> str:
-    return f"{len(result.arms[0].scores)} seeds"
+def _one_seed(result: StudyResult) -> str:
+    first = result.arms[0]
+    return (
+        f"The arms were compared on one seed, which no difference between them can be told by; "
+        f"there {first.label} came first, with a {metric(result.config, 'test')} of "
+        f"{score(result.config, first.score.mean)}."
+    )
+
+
+def note(result: StudyResult) -> str:
+    """How the arms' table was made."""
+    where = (
+        "fresh seeds and splits" if result.config.study.fresh else "the search's seeds and splits"
+    )
+    looked = f"Test data were looked at once, with each arm's best setting on {where}."
+    if result.arms and _seeds(result) == 1:
+        return looked
+    return (
+        f"{looked} Intervals are smoothed bootstrap-t over the seeds; differences are paired; p is "
+        "of the paired t-test, corrected by Holm over the table; g is Hedges' g of the paired "
+        "differences; P(best) is from the means' posterior, given arm and seed."
+    )
+
+
+def _seeds(result: StudyResult) -> int:
+    return len(result.arms[0].scores)
 
 
 def _effect(result: StudyResult, name: str) -> list[str]:
@@ -134,7 +172,7 @@ def _effect(result: StudyResult, name: str) -> list[str]:
         largest = max(same.values(), key=lambda d: abs(d.estimate.mean))
         sentences.append(
             f"{name}: {listed(list(same), 'or')} cannot be told apart from {first} at "
-            f"{_seeds(result)} (the largest difference is {difference(study, largest)} "
+            f"{_seeds(result)} seeds (the largest difference is {difference(study, largest)} "
             f"{unit(study)}, p {_p(largest.p)})."
         )
     return sentences
@@ -152,10 +190,10 @@ def _best(result: StudyResult) -> str:
     if not others:
         return f"{best} is the best arm: it can be told apart from every other."
     if len(result.tied) == len(result.arms):
-        return f"No arm can be told apart from the best, {best}, at {_seeds(result)}."
+        return f"No arm can be told apart from the best, {best}, at {_seeds(result)} seeds."
     return (
-        f"The best arm by its mean is {best}; at {_seeds(result)} it cannot be told apart from "
-        f"{listed(others, 'or')}, but from the other {len(result.arms) - len(result.tied)}."
+        f"The best arm by its mean is {best}; at {_seeds(result)} seeds it cannot be told apart "
+        f"from {listed(others, 'or')}, but from the other {len(result.arms) - len(result.tied)}."
     )
 
 
