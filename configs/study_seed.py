@@ -4,7 +4,8 @@ regjax study --config=configs/study_seed.py --workdir=runs/study_seed
 
 The experiment of `study_seed_faithful.py` put right: the loss sees logits, every arm gets the same
 number of trials at the same points of the ranges, and each arm's best is trained again on ten fresh
-seeds and splits. 312 runs of about 6 s; 25 minutes on 2 CPU cores.
+seeds and splits. 312 runs, half an hour on 2 CPU cores. Batch norm is 1.3 points above none (95 %
+interval 1.1 to 1.5), layer norm 0.9; no penalty helps: experiments/results/study_seed/report.md.
 """
 
 from regjax import sweeps
