@@ -4,7 +4,7 @@ regjax study --config=configs/study_seed_faithful.py --workdir=runs/study_seed_f
 
 200 trials of Optuna's TPE over norm, penalty, λ and learning rate together, one split, one seed,
 softmax before the cross-entropy. `study_seed.py` puts it right. About 20 minutes on 2 CPU cores;
-the original took 54 on a GPU. Best test accuracy 0.977, with batch norm, then layer norm, then none:
+the original took 54 on a GPU. Best test accuracy 0.977; batch norm, then layer norm, then none:
 experiments/results/study_seed_faithful/report.md.
 """
 

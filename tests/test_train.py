@@ -201,7 +201,8 @@ def test_two_at_once_are_refused(done: Path, tmp_path: Path) -> None:
 
 
 def damage(path: Path, how: str) -> None:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file for file in path.rglob("*") if file.is_file()]
+    files.sort(key=lambda file: file.stat().st_size)  # by name, which of them matter is chance
     for file in files if how == "emptied" else files[len(files) // 2 :]:
         if how == "removed":
             file.unlink()

@@ -106,6 +106,13 @@ def _iterate(problem: _Problem, active: jax.Array, state: _State) -> _State:
     )
 
 
+def _gram(a: jax.Array) -> jax.Array:
+    """a'a, of whose corners off the diagonal one is computed: XLA knows no symmetric product."""
+    left, right = jnp.split(a, [a.shape[1] // 2], axis=1)
+    corner = _matmul(left.T, right)
+    return jnp.block([[_matmul(left.T, left), corner], [corner.T, _matmul(right.T, right)]])
+
+
 def _check(x: jax.Array, y: jax.Array) -> None:
     if x.ndim != 2 or 0 in x.shape or y.shape != x.shape[:1]:
         raise ValueError(f"expected x (rows, features) and y (rows,), got {x.shape} and {y.shape}")
@@ -191,7 +198,7 @@ def elastic_net_path(
         a, target = a - x_mean[None, :], target - y_mean
 
     if rows >= features:
-        gram = _matmul(a.T, a) / rows
+        gram = _gram(a) / rows
         multiply, trace = partial(_matmul, gram), jnp.trace(gram)
     else:
         multiply, trace = lambda w: _matmul(a.T, _matmul(a, w)) / rows, jnp.sum(a * a) / rows
