@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from regjax.batch import Arrays, batches
+from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.network import Network
+from regjax.spread import ALONE, Spread
 
 PyTree = Any
 STATISTICS = "batch_stats"  # the collection of running statistics, in Flax's word
@@ -23,7 +24,12 @@ class Weights(NamedTuple):
 
 
 def averaged(
-    config: Config, network: Network, opt_state: PyTree, statistics: PyTree, train: Arrays
+    config: Config,
+    network: Network,
+    opt_state: PyTree,
+    statistics: PyTree,
+    train: Arrays,
+    spread: Spread = ALONE,
 ) -> Weights:
     """Returns the average that the optimizer keeps, its batch statistics taken over `train`.
 
@@ -37,23 +43,24 @@ def averaged(
       opt_state: with an `average`, of `transforms.ema` or `swa`.
       statistics: of the weights on their way.
       train: the training set.
+      spread: where a batch's examples are.
     """
     params = optax.tree.get(opt_state, "average")
     if STATISTICS not in statistics:
         return Weights(params, statistics)
     share = config.model.norm_momentum
-    rows = batches(jnp.arange(len(train)), config.batch_size)
+    rows = spread.rows(jnp.arange(len(train)), config.batch_size)
 
     def add(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, None]:
-        images, mask = train.take(*batch).images, batch[1]
+        images, mask = spread.place(train.take(*batch).images), batch[1]
         _, moved = network.apply(params, statistics, images, train=True, mask=mask)
         # The running statistics went from s to (1 − m)·s + m·b: b are the batch's.
         measured = jax.tree.map(
             lambda s, new: s + (new - s) / share, statistics[STATISTICS], moved[STATISTICS]
         )
-        weight = mask.sum() / len(train)
-        return jax.tree.map(lambda t, b: t + weight * b, total, measured), None
+        return jax.tree.map(lambda t, b: t + mask.sum() * b, total, measured), None
 
     zero = jax.tree.map(jnp.zeros_like, statistics[STATISTICS])
     total, _ = lax.scan(add, zero, rows)
-    return Weights(params, {**statistics, STATISTICS: total})
+    mean = jax.tree.map(lambda t: t / len(train), spread.total(total))
+    return Weights(params, {**statistics, STATISTICS: mean})

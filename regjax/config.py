@@ -276,6 +276,20 @@ class StoppingConfig(Fields):
 
 
 @dataclass
+class ParallelConfig(Fields):
+    """The devices that share each batch; numbers but for rounding do not depend on them.
+
+    `jit` is one program of the whole batch, divided by XLA. `pmap` runs the program on every
+    device with its part of the batch, each with a dropout of its own.
+    """
+
+    mode: str = one_of("jit", "jit", "pmap", "single")
+    devices: int = within(0, "[0, inf)", auto=0)  # auto: all there are
+    shards: int = within(1, "[1, inf)")  # jit: devices that divide the parameters among them
+    sync_norm: bool = True  # batch norm by the whole batch; else by each device's part
+
+
+@dataclass
 class Config(Fields):
     """One run: what `regjax train` needs and `config.json` records."""
 
@@ -292,6 +306,7 @@ class Config(Fields):
     constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
 
 @dataclass
@@ -326,7 +341,15 @@ class StudyConfig(Config):
 FLOAT32_MAX = 3.4028234e38
 
 # What differs from machine to machine and does not change a result.
-PLACES = ("data.data_dir", "data.manual_dir", "study.lanes", "study.heartbeat")
+PLACES = (
+    "data.data_dir",
+    "data.manual_dir",
+    "parallel.mode",
+    "parallel.devices",
+    "parallel.shards",
+    "study.lanes",
+    "study.heartbeat",
+)
 
 
 def load(path: str) -> Config:

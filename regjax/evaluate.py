@@ -9,6 +9,7 @@ from rich.table import Table
 
 from regjax import step
 from regjax.checkpoint import Checkpoints
+from regjax.config import ParallelConfig
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.objective import example_losses
@@ -33,7 +34,9 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
       InputError: no run there, no checkpoint yet, or other data than it was trained on.
     """
     workdir = Workdir(path)
-    parts = assemble(workdir.read_config())
+    config = workdir.read_config()
+    config.parallel = ParallelConfig("single")  # whatever it was trained on
+    parts = assemble(config)
     with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
         latest = checkpoints.latest()
         about = checkpoints.about(latest) if latest else {"best_epoch": 0}

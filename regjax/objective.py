@@ -10,6 +10,7 @@ from regjax import keys, losses, metrics, penalties, trees
 from regjax.batch import Batch
 from regjax.config import Config, PenaltyConfig
 from regjax.network import Network
+from regjax.spread import ALONE, Spread
 from regjax.strengths import EXAMPLES, Strengths
 
 PyTree = Any
@@ -19,7 +20,7 @@ class Parts(NamedTuple):
     """The pieces of the objective on one batch.
 
     Attributes:
-      penalty: λ·Ω.
+      penalty: λ·Ω, or this part's share of it.
       sums: `loss` (without penalty) and score, to be merged over batches.
       statistics: the network's new ones.
     """
@@ -94,13 +95,14 @@ def parameter_penalty(config: PenaltyConfig, strengths: Strengths) -> penalties.
 
 
 def make_objective(
-    config: Config, network: Network
+    config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[PyTree, Strengths, PyTree, Batch, jax.Array], tuple[jax.Array, Parts]]:
     """Returns `objective(params, strengths, statistics, batch, key) -> (value, parts)`.
 
     value = mean over the batch of the losses + λ·Ω, Ω of the parameters that the config's mask
     covers, or the mean over the batch of what the network computes (`jacobian`, `entropy`);
-    `parts.penalty` is λ·Ω, also where a proximal step has its place.
+    `parts.penalty` is λ·Ω, also where a proximal step has its place. Of a batch in parts, each part
+    has its share of both, and the values, as their gradients, add up to those of the whole batch.
     """
 
     def objective(
@@ -122,17 +124,17 @@ def make_objective(
         if config.penalty.name == "jacobian":
             directions = keys.stream(key, "jacobian")
             omega = penalties.jacobian(lambda x: forward(x)[0], batch.images, directions)
-            omega = metrics.Mean.of(omega, batch.mask).compute()
+            omega = spread.share(metrics.Mean.of(omega, batch.mask))
         elif config.penalty.name == "entropy":
-            omega = metrics.Mean.of(penalties.entropy(logits), batch.mask).compute()
+            omega = spread.share(metrics.Mean.of(penalties.entropy(logits), batch.mask))
         else:
             covered = trees.select(params, config.penalty.mask)
             scale = penalties.scale_factor(config.penalty.scale, covered, strengths[EXAMPLES])
-            omega = scale * parameter_penalty(config.penalty, strengths)(covered)
+            omega = spread.once(scale * parameter_penalty(config.penalty, strengths)(covered))
         penalty = strengths["penalty.strength"] * omega
         scored = score(config, logits, batch.labels, batch.mask)
         parts = Parts(penalty, {"loss": loss, **scored}, updated)
-        value = loss.compute()
+        value = spread.share(loss)
         return value if config.penalty.mode == "proximal" else value + penalty, parts
 
     return objective

@@ -13,6 +13,7 @@ from regjax import state, step
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.network import Network
+from regjax.parallel import ALONE, Parallel
 from regjax.state import RunState, TrainState
 from regjax.step import Metrics
 from regjax.strengths import Strengths
@@ -32,12 +33,26 @@ class Program(NamedTuple):
     evaluate: Callable[[TrainState, Arrays], Metrics]
 
 
-def make_program(config: Config, network: Network) -> Program:
-    """Returns the functions of a config, to be compiled when they are first called."""
+def make_program(
+    config: Config, network: Network, shapes: RunState, parallel: Parallel = ALONE
+) -> Program:
+    """Returns the functions of a config, to be compiled when they are first called.
+
+    Args:
+      config: the run.
+      network: its network.
+      shapes: a run's structure.
+      parallel: its devices.
+    """
+    spread, where = parallel.spread, parallel.where(shapes)
     return Program(
-        jax.jit(partial(state.init, config, network)),
-        jax.jit(step.make_run_epoch(config, network), donate_argnums=1),
-        jax.jit(step.make_evaluate(config, network)),
+        parallel.jit(partial(state.init, config, network), out=where),
+        parallel.compiled(
+            step.make_run_epoch(config, network, spread),
+            out=(where, parallel.everywhere()),
+            donate=(1,),
+        ),
+        parallel.compiled(step.make_evaluate(config, network, spread)),
     )
 
 

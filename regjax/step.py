@@ -16,11 +16,12 @@ from jax import lax
 from regjax import keys, metrics
 from regjax.augmentation import augmented
 from regjax.averaging import averaged
-from regjax.batch import Arrays, Batch, batches
+from regjax.batch import Arrays, Batch
 from regjax.config import Config
 from regjax.network import Network
 from regjax.objective import example_losses, make_objective, score, targets_of
 from regjax.optimizer import learning_rate, make_optimizer
+from regjax.spread import ALONE, Spread
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
 
@@ -29,22 +30,24 @@ Metrics = dict[str, Any]  # arrays, and sums to be merged
 
 
 def make_train_step(
-    config: Config, network: Network
+    config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[Strengths, TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
     """Returns `train_step(strengths, state, batch, key) -> (state, metrics)`, pure.
 
     The metrics are `loss` (without penalty) and `accuracy`, or in regression `r2`, as sums to be
     merged over batches; `penalty` (λ·Ω), `gradient_norm` (of the whole objective, before clipping)
-    and `learning_rate`.
+    and `learning_rate`. Of a batch in parts, they and the new state are those of the whole batch.
     """
-    objective = make_objective(config, network)
+    objective = make_objective(config, network, spread)
 
     def train_step(
         strengths: Strengths, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def gradient(params: PyTree) -> tuple[PyTree, Any]:
             differentiate = jax.grad(objective, has_aux=True)
-            return differentiate(params, strengths, state.statistics, batch, key)
+            arguments = (params, strengths, state.statistics, batch, spread.key(key))
+            grads, parts = differentiate(*arguments)
+            return spread.total(grads), parts
 
         grads, parts = gradient(state.params)
         rate = learning_rate(config, strengths, state.step)
@@ -55,13 +58,13 @@ def make_train_step(
         new = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            statistics=parts.statistics,
+            statistics=spread.average(parts.statistics, batch.mask.sum()),
             opt_state=opt_state,
             averaged=state.averaged,
         )
         return new, {
-            **parts.sums,
-            "penalty": parts.penalty,
+            **spread.total(parts.sums),
+            "penalty": spread.total(parts.penalty),
             "gradient_norm": optax.tree.norm(grads),
             "learning_rate": rate,
         }
@@ -70,14 +73,14 @@ def make_train_step(
 
 
 def make_train_epoch(
-    config: Config, network: Network
+    config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
     """Returns `train_epoch(strengths, run, train) -> (state, metrics)`: every example once.
 
     `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
     and `gradient_norm` means over the steps, `learning_rate` that of the last step.
     """
-    train_step = make_train_step(config, network)
+    train_step = make_train_step(config, network, spread)
     targets = partial(targets_of, config, outputs=network.classes)
 
     def train_epoch(
@@ -85,19 +88,20 @@ def make_train_epoch(
     ) -> tuple[TrainState, Metrics]:
         examples = len(train)
         shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
-        indices, masks = batches(jax.random.permutation(shuffle, examples), config.batch_size)
+        order = jax.random.permutation(shuffle, examples)
+        indices, masks = spread.rows(order, config.batch_size)
         fill = train.scaled(strengths["augment.fill"])
 
         def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
-            changing = keys.stream(run.key, keys.AUGMENT, state.step)
-            batch = train.take(*rows)
+            changing = spread.key(keys.stream(run.key, keys.AUGMENT, state.step))
+            batch = spread.place(train.take(*rows))
             batch = augmented(config.augment, strengths, batch, changing, fill, targets)
             key = keys.stream(run.key, keys.DROPOUT, state.step)
             return train_step(strengths, state, batch, key)
 
         state, steps = lax.scan(body, run.train, (indices, masks))
         if config.optimizer.average != "none":
-            evaluated = averaged(config, network, state.opt_state, state.statistics, train)
+            evaluated = averaged(config, network, state.opt_state, state.statistics, train, spread)
             state = state.replace(averaged=evaluated)
         return state, {
             **{f"train_{name}": merged.compute() for name, merged in _merged(steps).items()},
@@ -115,29 +119,36 @@ def _merged(steps: Metrics) -> dict[str, metrics.Sums]:
     return jax.tree.map(lambda of_steps: of_steps.sum(axis=0), sums)
 
 
-def make_predict(config: Config, network: Network) -> Callable[[TrainState, Arrays], jax.Array]:
+def make_predict(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[TrainState, Arrays], jax.Array]:
     """Returns `predict(state, arrays) -> logits`, `(N, K)`, in inference form."""
 
     def predict(state: TrainState, arrays: Arrays) -> jax.Array:
         examples = len(arrays)
         # As many batches as the config's size asks for, made even: almost nothing is padded.
         count = steps_per_epoch(examples, config.eval_batch_size)
-        indices, masks = batches(jnp.arange(examples), steps_per_epoch(examples, count))
+        size = steps_per_epoch(examples, count)
+        indices, masks = spread.rows(jnp.arange(examples), size)
 
         def logits(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return network.apply(*state.evaluated(), arrays.take(*rows).images)[0]
+            images = spread.place(arrays.take(*rows).images)
+            return network.apply(*state.evaluated(), images)[0]
 
-        return lax.map(logits, (indices, masks)).reshape(-1, network.classes)[:examples]
+        outputs = spread.gather(lax.map(logits, (indices, masks)))[:, :size]
+        return outputs.reshape(-1, network.classes)[:examples]
 
     return predict
 
 
-def make_evaluate(config: Config, network: Network) -> Callable[[TrainState, Arrays], Metrics]:
+def make_evaluate(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[TrainState, Arrays], Metrics]:
     """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`) of all.
 
     The loss is the data loss alone: no label smoothing, no penalty.
     """
-    predict = make_predict(config, network)
+    predict = make_predict(config, network, spread)
 
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
         logits, labels = predict(state, arrays), arrays.all_labels()
@@ -151,7 +162,7 @@ def make_evaluate(config: Config, network: Network) -> Callable[[TrainState, Arr
 
 
 def make_run_epoch(
-    config: Config, network: Network
+    config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
     """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`.
 
@@ -159,7 +170,8 @@ def make_run_epoch(
     step of a run that `jit` compiles and that `vmap` turns into lanes. The metrics say in
     `improved` whether this epoch is the best so far.
     """
-    train_epoch, evaluate = make_train_epoch(config, network), make_evaluate(config, network)
+    train_epoch = make_train_epoch(config, network, spread)
+    evaluate = make_evaluate(config, network, spread)
 
     def run_epoch(
         strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None

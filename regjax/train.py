@@ -1,5 +1,6 @@
 """One run, from a config to a result on disk. The order of the lines is the story of the run."""
 
+import dataclasses
 import importlib.metadata
 import platform
 import time
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import regjax
-from regjax import augmentation, models, optimizer, program, state, strengths, trees
+from regjax import augmentation, models, optimizer, parallel, program, state, strengths, trees
 from regjax import data as data_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
@@ -21,6 +22,7 @@ from regjax.config import Config, check
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.network import Network
+from regjax.parallel import ALONE, Parallel
 from regjax.program import Program
 from regjax.progress import EpochBar, say
 from regjax.state import RunState, TrainState
@@ -35,6 +37,7 @@ class Assembled(NamedTuple):
       config: the run.
       general: the config of the program that runs it, see `program.generalized`.
       data, network, strengths: what these make of it.
+      parallel: its devices.
     """
 
     config: Config
@@ -42,10 +45,11 @@ class Assembled(NamedTuple):
     data: Data
     network: Network
     strengths: Strengths
+    parallel: Parallel = ALONE
 
     def program(self) -> Program:
         """Its functions, to be compiled."""
-        return program.make_program(self.general, self.network)
+        return program.make_program(self.general, self.network, self.shapes(), self.parallel)
 
     def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
         """What `Program.init` is given: strengths, first inputs, key."""
@@ -56,19 +60,24 @@ class Assembled(NamedTuple):
         return self.strengths, inputs, jax.random.key(self.config.seed)
 
     def shapes(self) -> RunState:
-        """The run's structure, without computing it."""
+        """The run's structure and where it lies, without computing it."""
         shape = (self._start_examples(), *self.data.input_shape)
         init = partial(state.init, self.general, self.network, self.strengths)
         inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-        return jax.eval_shape(init, inputs, jax.random.key(self.config.seed))
+        shapes = jax.eval_shape(init, inputs, jax.random.key(self.config.seed))
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            self.parallel.where(shapes),
+        )
 
     def arrays(self, split: str) -> Arrays | None:
-        """A split on the device, or None where it is empty."""
+        """A split on the devices, or None where it is empty."""
         part = self.data.splits[split]
         if not len(part.labels):
             return None
         arrays = Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
-        return arrays.replace(**self.target_scaling())
+        return self.parallel.put(arrays.replace(**self.target_scaling()))
 
     def target_scaling(self) -> dict[str, jax.Array]:
         """What `Arrays` is given where numbers are predicted."""
@@ -90,20 +99,28 @@ def assemble(config: Config) -> Assembled:
     """
     config = check(config)
     pool = data_lib.load(config.data)
-    parts = put_together(config, data_lib.draw(pool, config.data, config.seed))
-    for conflict in (_data_conflict, _batch_conflict, _mask_conflict):
+    drawn = data_lib.draw(pool, config.data, config.seed)
+    parts = put_together(config, drawn, parallel.on_devices(config.parallel))
+    for conflict in (_data_conflict, _batch_conflict, _parts_conflict, _mask_conflict):
         if message := conflict(parts):
             raise InputError(message)
     return parts
 
 
-def put_together(config: Config, data: Data) -> Assembled:
-    """What `assemble` returns, of a config that was checked and data that were drawn."""
+def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assembled:
+    """What `assemble` returns, of a config that was checked, data drawn, and devices found."""
     examples = len(data.splits["train"].labels)
-    module = models.build(config.model, data.input_shape, data.outputs)
-    network = Network(config.model, module, data.outputs)
     general = program.generalized(config)
-    return Assembled(config, general, data, network, strengths.from_config(general, examples))
+    model, axis_name = config.model, devices.spread.axis_name
+    if not config.parallel.sync_norm:
+        axis_name = None
+        if model.norm == "batch" and devices.spread.sharding is not None:  # the same in one program
+            parts = {"norm": "ghost_batch", "norm_groups": devices.spread.parts}
+            model = dataclasses.replace(model, **parts)
+    module = models.build(model, data.input_shape, data.outputs, axis_name)
+    network = Network(config.model, module, data.outputs)
+    numbers = strengths.from_config(general, examples)
+    return Assembled(config, general, data, network, numbers, devices)
 
 
 def _data_conflict(parts: Assembled) -> str | None:
@@ -137,6 +154,25 @@ def _batch_conflict(parts: Assembled) -> str | None:
             f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
             "a group of it, has one example, which has no batch statistics; change either by one, "
             "or model.norm"
+        )
+    return None
+
+
+def _parts_conflict(parts: Assembled) -> str | None:
+    """What the norms by a batch cannot do of a batch in parts."""
+    config, spread = parts.config, parts.parallel.spread
+    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
+        return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
+    if config.parallel.sync_norm or norm != "batch" or spread.parts == 1:
+        return None
+    size = min(config.batch_size, examples)
+    part = -(-size // spread.parts)
+    if any(part == 1 or batch % part == 1 for batch in (size, examples % size)):
+        return (
+            f"batch_size is {config.batch_size} and data.train {examples}, which leaves one of "
+            f"{spread.parts} devices a single example, without statistics of its own; change "
+            "either, or set parallel.sync_norm"
         )
     return None
 

@@ -22,6 +22,7 @@ from regjax.config import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ParallelConfig,
     PenaltyConfig,
     ScheduleConfig,
     StoppingConfig,
@@ -40,6 +41,7 @@ def config(**changes: Any) -> Config:
         model=ModelConfig(widths=(16,), norm="batch", dropout_rate=0.1),
         optimizer=OptimizerConfig("adam", 0.01),
         stopping=StoppingConfig(patience=3),
+        parallel=ParallelConfig("single"),
     )
     return dataclasses.replace(base, **changes)
 

@@ -37,16 +37,20 @@ from regjax.normalization import (
 )
 
 Shape = tuple[int, ...]  # of one example
+Shared = dict[str, Any]  # what every network takes
 BATCH_NORMS = ("batch", "ghost_batch", "batch_renorm")
 
 
-def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> Any:
+def build(
+    config: ModelConfig, input_shape: Sequence[int], classes: int, axis_name: str | None = None
+) -> Any:
     """Returns the network of a config for inputs of one shape, a module or what acts as one.
 
     Args:
       config: which network.
       input_shape: of one example, `(H, W, C)` or `(F,)`.
       classes: K.
+      axis_name: a mapped axis over which batch norm is synchronized.
 
     Raises:
       InputError: a network that such inputs cannot pass through.
@@ -56,7 +60,12 @@ def build(config: ModelConfig, input_shape: Sequence[int], classes: int) -> Any:
     """
     if config.name.startswith(own.PREFIX):
         return _own(config, tuple(input_shape), classes)
-    return BUILDERS[config.name](config, tuple(input_shape), classes)
+    shared = {
+        "initializer": _scheme(config),
+        "norm": _norm(config, axis_name),
+        "dropout": _dropouts(config),
+    }
+    return BUILDERS[config.name](config, tuple(input_shape), classes, shared)
 
 
 def _own(config: ModelConfig, shape: Shape, classes: int) -> Any:
@@ -77,7 +86,7 @@ def _own(config: ModelConfig, shape: Shape, classes: int) -> Any:
     return network
 
 
-def _mlp(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
+def _mlp(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     del shape
     _need_groups(config, "model.widths", config.widths)
     return MLP(
@@ -85,20 +94,19 @@ def _mlp(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
         config.widths,
         residual=config.residual,
         activation=ACTIVATIONS[config.activation],
-        **_shared(config),
+        **shared,
     )
 
 
-def _cnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
+def _cnn(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     _need_images(config, shape, cnn.SMALLEST)
     _need_groups(config, "its channels", cnn.CHANNELS)
-    shared = _shared(config)
     # A dense layer has no positions that instance norm could reduce.
     dense_norm = None if config.norm == "instance" else shared["norm"]
     return CNN(classes, dense_norm=dense_norm, **shared)
 
 
-def _resnet(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
+def _resnet(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     stages = len(config.channels)
     if not stages:
         raise InputError("model.channels is empty; a resnet needs a stage, such as (16, 32, 64)")
@@ -128,11 +136,11 @@ def _resnet(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
         projection=config.shortcut == "projection",
         preactivation=config.preactivation,
         zero_init=config.zero_init,
-        **_shared(config),
+        **shared,
     )
 
 
-def _rnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
+def _rnn(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     if not config.widths:
         raise InputError("model.widths is empty; an rnn needs a recurrent layer, such as (128,)")
     if config.steps == "rows" and len(shape) < 2:
@@ -145,7 +153,6 @@ def _rnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
         "gru": rnn.gru(),
         "lstm": rnn.lstm(config.forget_bias),
     }
-    shared = _shared(config)
     return RNN(
         classes,
         config.widths,
@@ -158,7 +165,7 @@ def _rnn(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
     )
 
 
-def _vit(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
+def _vit(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     _need_images(config, shape, 1)
     if shape[0] % config.patch_size or shape[1] % config.patch_size:
         raise InputError(
@@ -179,21 +186,17 @@ def _vit(config: ModelConfig, shape: Shape, classes: int) -> nn.Module:
         mlp_ratio=config.mlp_ratio,
         mean_pool=config.pooling == "mean",
         activation=ACTIVATIONS[config.activation],
-        **_shared(config),
+        **shared,
     )
 
 
-BUILDERS: dict[str, Callable[[ModelConfig, Shape, int], nn.Module]] = {
+BUILDERS: dict[str, Callable[[ModelConfig, Shape, int, Shared], nn.Module]] = {
     "mlp": _mlp,
     "cnn": _cnn,
     "resnet": _resnet,
     "rnn": _rnn,
     "vit": _vit,
 }
-
-
-def _shared(config: ModelConfig) -> dict[str, Any]:
-    return {"initializer": _scheme(config), "norm": _norm(config), "dropout": _dropouts(config)}
 
 
 def _scheme(config: ModelConfig) -> Scheme:
@@ -204,7 +207,7 @@ def _scheme(config: ModelConfig) -> Scheme:
 NORMS_OF_SEQUENCES = ("none", "layer", "rms", *BATCH_NORMS)
 
 
-def _norm(config: ModelConfig) -> Norm | None:
+def _norm(config: ModelConfig, axis_name: str | None) -> Norm | None:
     name, sequence = config.norm, config.name in ("rnn", "vit")
     if (sequence and name not in NORMS_OF_SEQUENCES) or (name, config.name) == ("instance", "mlp"):
         raise InputError(
@@ -214,7 +217,7 @@ def _norm(config: ModelConfig) -> Norm | None:
     epsilon, momentum, groups = config.norm_epsilon, config.norm_momentum, config.norm_groups
     factories: dict[str, Norm | None] = {
         "none": None,
-        "batch": partial(BatchNorm, epsilon, momentum=momentum),
+        "batch": partial(BatchNorm, epsilon, momentum=momentum, axis_name=axis_name),
         "ghost_batch": partial(GhostBatchNorm, epsilon, momentum=momentum, groups=groups),
         "batch_renorm": partial(BatchRenorm, epsilon, momentum=momentum),
         # An image is one group; of a sequence each step is.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regjax import config as config_lib
-from regjax.config import Config, SearchConfig, StudyConfig
+from regjax.config import Config, ParallelConfig, SearchConfig, StudyConfig
 from regjax.errors import InputError
 from regjax.sweeps import Setting
 
@@ -165,6 +165,7 @@ def config_of(study: StudyConfig, setting: Setting, seed: int) -> Config:
     names = Config.__dataclass_fields__
     run = Config(**{name: getattr(whole, name) for name in names})
     run.seed = seed
+    run.parallel = ParallelConfig("single")  # devices are shared by lanes, not by a run
     try:
         return config_lib.check(run)
     except InputError as error:

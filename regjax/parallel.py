@@ -1,0 +1,124 @@
+"""The devices of a run: where its state and its data lie, and its functions compiled for them."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec as P
+
+from regjax.config import ParallelConfig
+from regjax.errors import InputError
+from regjax.spread import Spread
+
+PyTree = Any
+DATA, MODEL = "data", "model"  # the mesh's axes; a batch is divided over both
+
+
+class Parallel(NamedTuple):
+    """Which devices a run has, and what each does.
+
+    Attributes:
+      spread: where a batch's examples are.
+      mesh: the devices, `(data, model)`; None: one.
+    """
+
+    spread: Spread = Spread()
+    mesh: Mesh | None = None
+
+    def everywhere(self) -> Any:
+        """Where what every device has lies."""
+        if self.mesh is None:
+            return SingleDeviceSharding(jax.devices()[0])
+        return NamedSharding(self.mesh, P())
+
+    def where(self, shapes: PyTree) -> PyTree:
+        """Where each array of a run's state lies: divided over `model`, or everywhere.
+
+        An array is divided along its longest axis that the devices divide evenly, as in FSDP
+        (Zhao et al. 2023; ZeRO-3); so are the optimizer's moments of it.
+        """
+        if self.mesh is None or self.mesh.shape[MODEL] == 1:
+            return jax.tree.map(lambda _: self.everywhere(), shapes)
+        mesh = self.mesh
+
+        def divided(leaf: Any) -> NamedSharding:
+            axes = [i for i, n in enumerate(leaf.shape) if n and n % mesh.shape[MODEL] == 0]
+            if not axes:
+                return NamedSharding(mesh, P())
+            longest = max(axes, key=lambda i: leaf.shape[i])
+            return NamedSharding(mesh, P(*[None] * longest, MODEL))
+
+        return jax.tree.map(divided, shapes)
+
+    def put(self, tree: PyTree) -> PyTree:
+        """Values that every device needs, on every device."""
+        return tree if self.mesh is None else jax.device_put(tree, self.everywhere())
+
+    def jit(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
+        """A function of whole batches, compiled for the devices.
+
+        Args:
+          function: pure.
+          out: where its results lie; None: as XLA has it.
+          donate: the arguments whose buffers it may take.
+        """
+        out = None if self.mesh is None else out  # on one device: wherever the arguments are
+        return jax.jit(function, out_shardings=out, donate_argnums=donate)
+
+    def compiled(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
+        """The same of a function with this `spread`: under `pmap`, of a batch's parts."""
+        if self.spread.axis_name is None:
+            return self.jit(function, out, donate)
+        assert self.mesh is not None
+        devices = list(self.mesh.devices.flat)
+
+        def part(number: jax.Array, arguments: tuple[Any, ...]) -> Any:
+            del number  # pmap wants an argument that differs
+            return function(*arguments)
+
+        axes: Any = {"in_axes": (0, None), "out_axes": None, "devices": devices}
+        parts = jax.pmap(part, self.spread.axis_name, **axes)
+        return jax.jit(lambda *arguments: parts(np.arange(len(devices)), arguments))
+
+
+ALONE = Parallel()
+
+
+def on_devices(config: ParallelConfig) -> Parallel:
+    """Returns what a config asks for of the devices there are.
+
+    Raises:
+      InputError: more devices than there are, or that cannot be divided as asked.
+
+    >>> on_devices(ParallelConfig("single")).spread.parts
+    1
+    """
+    there = jax.devices()
+    asked = 1 if config.mode == "single" else config.devices or len(there)
+    if asked > len(there):
+        raise InputError(
+            f"parallel.devices is {asked}, but there are {len(there)} ({there[0].device_kind}); "
+            "lower it, or set it to auto"
+        )
+    if config.shards > 1 and config.mode != "jit":
+        raise InputError(
+            f"parallel.shards is {config.shards}, which parallel.mode '{config.mode}' cannot do; "
+            "set it to jit"
+        )
+    if asked % config.shards:
+        raise InputError(
+            f"parallel.shards is {config.shards}, which does not divide the {asked} devices; "
+            "change either"
+        )
+    if asked == 1:
+        return ALONE
+    devices = np.array(there[:asked]).reshape(-1, config.shards)
+    mesh = Mesh(devices, (DATA, MODEL))
+    if config.mode == "pmap":
+        return Parallel(Spread(asked, axis_name=DATA), mesh)
+    return Parallel(
+        Spread(math.prod(mesh.devices.shape), NamedSharding(mesh, P((DATA, MODEL)))), mesh
+    )

@@ -1,0 +1,100 @@
+"""How the examples of a batch are spread over devices.
+
+The step is one function on one device, on many under `jit`, and on many under `pmap`; this is all
+that the three differ in. Under `jit` the program is that of the whole batch, and XLA divides it:
+only where the batch lies is said. Under `pmap` each device runs the program on its part of the
+batch; sums over examples are then added up over the devices, counts included, so means are exact
+however uneven the parts.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Sharding
+
+from regjax import keys
+from regjax.batch import batches
+from regjax.metrics import Mean
+
+PyTree = Any
+DEVICE = "device"
+
+
+class Spread(NamedTuple):
+    """Where the examples of a batch are. By default on one device.
+
+    Attributes:
+      parts: into how many each batch is divided.
+      sharding: under `jit`, of a batch's first axis.
+      axis_name: under `pmap`, the devices' axis.
+    """
+
+    parts: int = 1
+    sharding: Sharding | None = None
+    axis_name: str | None = None
+
+    def rows(self, order: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+        """An order of examples as batches, each padded until it can be divided; this part of each.
+
+        Args:
+          order: `(examples,)`.
+          size: of a batch, over all devices.
+
+        Returns:
+          Indices and mask, `(batches, size / parts)` under `pmap`, else `(batches, size)`.
+
+        >>> Spread(parts=4).rows(jnp.arange(3), 3)[1].tolist()
+        [[1.0, 1.0, 1.0, 0.0]]
+        """
+        indices, mask = batches(order, size)
+        short = -indices.shape[1] % self.parts
+        whole = [jnp.pad(rows, ((0, 0), (0, short))) for rows in (indices, mask)]
+        if self.axis_name is None:
+            return whole[0], whole[1]
+        mine = [
+            rows.reshape(len(rows), self.parts, -1)[:, lax.axis_index(self.axis_name)]
+            for rows in whole
+        ]
+        return mine[0], mine[1]
+
+    def place(self, batch: PyTree) -> PyTree:
+        """A batch where it belongs."""
+        if self.sharding is None:
+            return batch
+        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.sharding), batch)
+
+    def total(self, values: PyTree) -> PyTree:
+        """The sum of all parts' values."""
+        return values if self.axis_name is None else lax.psum(values, self.axis_name)
+
+    def share(self, mean: Mean) -> jax.Array:
+        """This part's share of the mean over all parts: their total is the mean."""
+        return mean.total / self.total(mean.count)
+
+    def once(self, value: jax.Array) -> jax.Array:
+        """This part's share of a value that every part has: their total is the value."""
+        return value if self.axis_name is None else value / self.parts
+
+    def average(self, values: PyTree, weight: jax.Array) -> PyTree:
+        """The mean of the parts' values, by weight."""
+        if self.axis_name is None:
+            return values
+        counted = self.total(weight)  # whole numbers, exact in any dtype
+        return jax.tree.map(lambda x: self.total(x * weight) / counted, values)
+
+    def key(self, key: jax.Array) -> jax.Array:
+        """A random key of this part's own."""
+        if self.axis_name is None:
+            return key
+        return keys.stream(key, DEVICE, lax.axis_index(self.axis_name))
+
+    def gather(self, values: jax.Array) -> jax.Array:
+        """All parts' values `(batches, size / parts, ...)`, as `(batches, size, ...)`."""
+        if self.axis_name is None:
+            return values
+        return lax.all_gather(values, self.axis_name, axis=1, tiled=True)
+
+
+ALONE = Spread()

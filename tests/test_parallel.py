@@ -1,0 +1,193 @@
+"""Many devices train as one does: under jit over a mesh, with parameters divided, under pmap."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from regjax import evaluate as evaluate_lib
+from regjax import models, parallel, program, state, strengths
+from regjax import train as train_lib
+from regjax.batch import Arrays
+from regjax.config import (
+    AugmentConfig,
+    Config,
+    ModelConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    PenaltyConfig,
+    StoppingConfig,
+)
+from regjax.errors import InputError
+from regjax.network import Network
+from regjax.parallel import Parallel
+
+MODES = {
+    "jit": ParallelConfig("jit"),
+    "sharded": ParallelConfig("jit", shards=4),
+    "pmap": ParallelConfig("pmap"),
+}
+CASES: dict[str, dict[str, Any]] = {
+    "even": {"batch_size": 16},
+    "uneven": {"batch_size": 19},
+    "fewer examples than devices": {"batch_size": 5},
+    "jacobian": {"batch_size": 16, "penalty": PenaltyConfig("jacobian", 0.01)},
+    "entropy": {"penalty": PenaltyConfig("entropy", 0.1)},
+    "swa": {"optimizer": OptimizerConfig("sgd", 0.05, average="swa")},
+}
+
+
+def base(**changes: Any) -> Config:
+    """Every part of the step that sums over examples or is done once."""
+    whole = Config(
+        batch_size=19,
+        model=ModelConfig(widths=(16, 8), norm="batch"),
+        penalty=PenaltyConfig("elastic", 1e-3),
+        optimizer=OptimizerConfig("sgd", 0.05, momentum=0.9, clip="norm", noise=0.01),
+        stopping=StoppingConfig("never"),
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def data(shape: tuple[int, ...], examples: int) -> Arrays:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(examples, *shape)), rng.integers(0, 3, examples)
+    return Arrays(jnp.asarray(x), jnp.asarray(y), jnp.zeros(()), jnp.ones(()))
+
+
+def trained(config: Config, where: Parallel, epochs: int, sync: bool = True) -> Any:
+    """Parameters, statistics and metrics after some epochs, in float64."""
+    with jax.enable_x64(True):
+        arrays = data((6,), 40)
+        module = models.build(config.model, (6,), 3, where.spread.axis_name if sync else None)
+        network = Network(config.model, module, 3)
+        numbers = jax.tree.map(
+            lambda x: x.astype(jnp.float64), strengths.from_config(config, len(arrays))
+        )
+        inputs, key = arrays.images[:5], jax.random.key(0)
+
+        def start() -> Any:
+            run = state.init(config, network, numbers, inputs, key)
+            return jax.tree.map(
+                lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, run
+            )
+
+        run = jax.jit(start)()  # each buffer its own, to be donated
+        made = program.make_program(config, network, run, where)
+        run, arrays = jax.device_put(run, where.where(run)), where.put(arrays)
+        for _ in range(epochs):
+            run, measured = made.run_epoch(numbers, run, arrays, arrays)
+        return jax.device_get((run.train.evaluated(), run.train.params, measured))
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [
+        *((case, mode) for case in ("uneven", "swa") for mode in MODES),
+        ("even", "jit"),
+        ("fewer examples than devices", "jit"),
+        ("fewer examples than devices", "pmap"),
+        ("jacobian", "jit"),  # under pmap its random directions are each device's own
+        ("entropy", "pmap"),
+    ],
+)
+def test_devices_change_nothing(case: str, mode: str) -> None:
+    """50 steps and more; the bar is 1e-9."""
+    config = base(**CASES[case])
+    epochs = -(-50 // strengths.steps_per_epoch(40, config.batch_size))
+    alone = trained(config, Parallel(), epochs)
+    spread = trained(config, parallel.on_devices(MODES[mode]), epochs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), alone, spread)
+
+
+def test_batch_norm_by_each_devices_part() -> None:
+    """Not synchronized, it is ghost batch norm with a group a device."""
+    epochs = 3
+    ghost = base(batch_size=16, model=ModelConfig(widths=(8,), norm="ghost_batch", norm_groups=8))
+    alone = trained(ghost, Parallel(), epochs)
+    own = base(batch_size=16, model=ModelConfig(widths=(8,), norm="batch"))
+    where = parallel.on_devices(ParallelConfig("pmap"))
+    spread = trained(own, where, epochs, sync=False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), alone, spread)
+
+
+def test_parameters_are_divided() -> None:
+    where = parallel.on_devices(ParallelConfig(shards=8))
+    shapes = {"kernel": jax.ShapeDtypeStruct((6, 64), "float32"), "odd": jnp.zeros(3)}
+    placed = where.where(shapes)
+    assert placed["kernel"].shard_shape((6, 64)) == (6, 8)
+    assert placed["odd"].shard_shape((3,)) == (3,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": 9}, "parallel.devices is 9, but there are 8"),
+        ({"mode": "pmap", "shards": 2}, "parallel.mode 'pmap' cannot"),
+        ({"shards": 3}, "does not divide the 8 devices"),
+    ],
+)
+def test_devices_that_cannot_be_had(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parallel.on_devices(ParallelConfig(**options))
+
+
+def digits(**options: Any) -> Config:
+    return Config(
+        epochs=4,
+        batch_size=100,
+        model=ModelConfig(widths=(16,), norm="batch"),
+        augment=AugmentConfig(shift=1.0),
+        optimizer=OptimizerConfig("adam", 0.01),
+        stopping=StoppingConfig(patience=0),
+        parallel=ParallelConfig(**options),
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"norm": "ghost_batch", "norm_groups": 4}, {"norm": "batch_renorm"}],
+    ids=lambda o: o["norm"],
+)
+def test_pmap_refuses_norms_it_has_not(options: dict[str, Any]) -> None:
+    config = dataclasses.replace(digits(mode="pmap"), model=ModelConfig(widths=(8,), **options))
+    with pytest.raises(InputError, match="set it to jit"):
+        train_lib.assemble(config)
+
+
+def test_a_device_with_one_example_has_no_statistics() -> None:
+    config = dataclasses.replace(digits(sync_norm=False), batch_size=8)
+    with pytest.raises(InputError, match="leaves one of 8 devices a single example"):
+        train_lib.assemble(config)
+
+
+@pytest.mark.parametrize("first", MODES)
+def test_a_run_goes_on_on_other_devices(first: str, tmp_path: Path) -> None:
+    """Checkpoints of 8 devices restore on 1, on 4, and back."""
+
+    def run(epochs: int, options: ParallelConfig) -> dict[str, Any]:
+        config = dataclasses.replace(digits(), epochs=epochs, parallel=options)
+        return train_lib.train(config, tmp_path / "run", Console(file=io.StringIO()))
+
+    def goes_on(epochs: int) -> None:
+        text = json.loads((tmp_path / "run" / "config.json").read_text())
+        (tmp_path / "run" / "config.json").write_text(json.dumps(text | {"epochs": epochs}))
+        (tmp_path / "run" / "result.json").unlink()
+
+    run(2, MODES[first])
+    goes_on(3)
+    run(3, ParallelConfig("single"))
+    goes_on(4)
+    run(4, ParallelConfig(devices=4))
+    goes_on(6)
+    result = run(6, MODES[first])
+    assert result["test_accuracy"] > 0.6
+    measured = evaluate_lib.evaluate(tmp_path / "run")["accuracy"]
+    assert measured == pytest.approx(result["test_accuracy"], abs=1e-6)
