@@ -93,7 +93,7 @@ def _train(values: flags.FlagValues) -> None:
 
     console = Console()
     result = train.train(config, workdir, console)
-    score = "r2" if config.data.task == "regression" else "accuracy"
+    score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]
     shown += [f"{name} {result[name]}" for name in ("best_epoch", "epochs")]

@@ -277,10 +277,12 @@ class StoppingConfig(Fields):
 
 @dataclass
 class ParallelConfig(Fields):
-    """The devices that share each batch; numbers but for rounding do not depend on them.
+    """The devices that share each batch; without dropout, augmentation and the Jacobian penalty
+    numbers depend on them by rounding only.
 
-    `jit` is one program of the whole batch, divided by XLA. `pmap` runs the program on every
-    device with its part of the batch, each with a dropout of its own.
+    `jit` is one program of the whole batch, divided by XLA; a batch that the devices do not divide
+    is padded, and draws other random numbers. `pmap` runs the program on every device with its part
+    of the batch, each with random numbers of its own.
     """
 
     mode: str = one_of("jit", "jit", "pmap", "single")
@@ -456,6 +458,15 @@ def maximized(metric: str) -> bool:
     (True, False)
     """
     return metric.endswith(("accuracy", "r2"))
+
+
+def score_name(config: Config) -> str:
+    """What a network is judged by beside its loss: `accuracy`, or in regression `r2`.
+
+    >>> score_name(Config())
+    'accuracy'
+    """
+    return "r2" if config.data.task == "regression" else "accuracy"
 
 
 def _task_conflict(config: Config) -> str | None:

@@ -18,7 +18,7 @@ from regjax import augmentation, models, optimizer, parallel, program, state, st
 from regjax import data as data_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
-from regjax.config import Config, check
+from regjax.config import Config, check, score_name
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.network import Network
@@ -164,9 +164,14 @@ def _parts_conflict(parts: Assembled) -> str | None:
     norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
     if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
         return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
+    size = min(config.batch_size, examples)
+    if norm == "ghost_batch" and size % spread.parts:  # padding would move its groups
+        return (
+            f"model.norm is 'ghost_batch', whose groups need a batch that {spread.parts} devices "
+            f"divide evenly, but it has {size}; change batch_size, or set parallel.mode to single"
+        )
     if config.parallel.sync_norm or norm != "batch" or spread.parts == 1:
         return None
-    size = min(config.batch_size, examples)
     part = -(-size // spread.parts)
     if any(part == 1 or batch % part == 1 for batch in (size, examples % size)):
         return (
@@ -308,7 +313,7 @@ def measure(
 ) -> dict[str, float | None]:
     """`SPLIT_loss`, and `SPLIT_accuracy` or `SPLIT_r2`, for each split; None where it is empty."""
     scores: dict[str, float | None] = {}
-    names = ("r2" if parts.config.data.task == "regression" else "accuracy", "loss")
+    names = (score_name(parts.config), "loss")
     for split in splits:
         arrays = parts.arrays(split)
         measured = functions.evaluate(train_state, arrays) if arrays else {}

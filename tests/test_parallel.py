@@ -168,6 +168,14 @@ def test_pmap_refuses_norms_it_has_not(options: dict[str, Any]) -> None:
         train_lib.assemble(config)
 
 
+def test_groups_of_a_batch_are_not_moved_by_padding() -> None:
+    model = ModelConfig(widths=(8,), norm="ghost_batch", norm_groups=5)
+    config = dataclasses.replace(digits(), model=model)
+    with pytest.raises(InputError, match="8 devices divide evenly, but it has 100"):
+        train_lib.assemble(config)
+    assert train_lib.assemble(dataclasses.replace(config, batch_size=120))
+
+
 def test_a_device_with_one_example_has_no_statistics() -> None:
     config = dataclasses.replace(digits(sync_norm=False), batch_size=8)
     with pytest.raises(InputError, match="leaves one of 8 devices a single example"):
