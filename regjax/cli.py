@@ -80,6 +80,10 @@ def _required(values: flags.FlagValues, name: str, hint: str) -> str:
 def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
     _config_flag(values, argv)
     _workdir_flag(values)
+    text = "who is told each epoch: some of tensorboard, wandb, jsonl, joined by commas"
+    flags.DEFINE_string("watch", "", text, flag_values=values)
+    text = "START:STOP, the epochs that JAX's profiler traces into the folder's profile/"
+    flags.DEFINE_string("profile", "", text, flag_values=values)
 
 
 def _train(values: flags.FlagValues) -> None:
@@ -89,10 +93,11 @@ def _train(values: flags.FlagValues) -> None:
     )
     from rich.console import Console
 
-    from regjax import progress, train
+    from regjax import progress, train, watch
 
+    watched = watch.parse(values["watch"].value, values["profile"].value, config.epochs)
     console = Console()
-    result = train.train(config, workdir, console)
+    result = train.train(config, workdir, console, watched)
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]

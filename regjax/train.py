@@ -16,6 +16,7 @@ from rich.console import Console
 import regjax
 from regjax import augmentation, models, optimizer, parallel, program, state, strengths, trees
 from regjax import data as data_lib
+from regjax import watch as watch_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
@@ -27,6 +28,7 @@ from regjax.program import Program
 from regjax.progress import EpochBar, say
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths
+from regjax.watch import Watch
 from regjax.workdir import Workdir
 
 
@@ -193,7 +195,12 @@ def _mask_conflict(parts: Assembled) -> str | None:
     return None
 
 
-def train(config: Config, path: str | Path, console: Console | None = None) -> dict[str, Any]:
+def train(
+    config: Config,
+    path: str | Path,
+    console: Console | None = None,
+    watch: Watch = watch_lib.OFF,
+) -> dict[str, Any]:
     """Trains a config to its end in a folder, or goes on with what was begun there.
 
     The folder then holds `config.json`, `metrics.jsonl`, `checkpoints/` and `result.json`. A run
@@ -203,6 +210,7 @@ def train(config: Config, path: str | Path, console: Console | None = None) -> d
       config: the run.
       path: its folder.
       console: where to report; by default to standard output.
+      watch: who else is told each epoch; changes none of the run's numbers.
 
     Returns:
       What `result.json` says.
@@ -217,11 +225,11 @@ def train(config: Config, path: str | Path, console: Console | None = None) -> d
         return result
     run_parts = assemble(config)
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
-        return _train(run_parts, workdir, checkpoints, console)
+        return _train(run_parts, workdir, checkpoints, console, watch)
 
 
 def _train(
-    parts: Assembled, workdir: Workdir, checkpoints: Checkpoints, console: Console
+    parts: Assembled, workdir: Workdir, checkpoints: Checkpoints, console: Console, watch: Watch
 ) -> dict[str, Any]:
     config, about = parts.config, {"data": parts.data.fingerprint}
     done = checkpoints.latest()
@@ -245,13 +253,15 @@ def _train(
     compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
     compile_seconds = time.perf_counter() - compiling
 
-    with EpochBar(config.epochs, int(run.epoch), console) as show:
+    watching = watch_lib.watching(watch, parts, workdir.path, int(run.epoch), console)
+    with watching as tell, EpochBar(config.epochs, int(run.epoch), console) as show:
         for after, line in epochs(parts, compiled, run, arrays):
             run = after
             workdir.add_metrics(line)
             if _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
             show(line)
+            tell(line, run)
     checkpoints.wait()
     result = _result(parts, functions, run, workdir, checkpoints, compile_seconds)
     workdir.write_result(result)

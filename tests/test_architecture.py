@@ -56,6 +56,7 @@ FLOORS = {
         "evaluate",
         "show",
         "studies",
+        "watch",
         "cli",
         "__main__",
     },

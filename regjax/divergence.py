@@ -1,0 +1,166 @@
+"""Where a run that stopped at a NaN went wrong: which epoch, which step, which parameter first.
+
+Nothing of this is in the compiled epoch, which would pay for it at every step. The epochs since the
+best checkpoint are run again instead, which gives the same numbers, and the bad one step by step.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regjax import keys, models, trees
+from regjax.augmentation import augmented
+from regjax.batch import Arrays, Batch
+from regjax.network import Network
+from regjax.objective import make_objective, targets_of
+from regjax.spread import ALONE
+from regjax.state import RunState, TrainState
+from regjax.step import make_train_step
+
+PyTree = Any
+
+
+class Divergence(NamedTuple):
+    """Where the first number that is not finite came from.
+
+    Attributes:
+      epoch: the epoch, counted from 1.
+      step: the step within it, counted from 1; None: every step's numbers were finite.
+      what: of `parameter`: `gradient`, `value` or `statistic`; `loss` where these are all finite;
+        `evaluation` where the whole training was.
+      parameter: the first in the order of the network's modules; None: none.
+      last_loss: the loss of the last step that had a finite one; None: there was none.
+    """
+
+    epoch: int
+    step: int | None
+    what: str
+    parameter: str | None
+    last_loss: float | None
+
+    def __str__(self) -> str:
+        """One clause.
+
+        >>> str(Divergence(3, 7, "gradient", "conv_0/kernel", 12.5))
+        'epoch 3, step 7: the gradient of conv_0/kernel (the last finite loss of a step was 12.5)'
+        """
+        where = f"epoch {self.epoch}" + (f", step {self.step}" if self.step else "")
+        what = f"the {self.what}" + (f" of {self.parameter}" if self.parameter else "")
+        if self.what == "evaluation":
+            what = "the loss in evaluation, by parameters that are finite"
+        before = ""
+        if self.last_loss is not None:
+            before = f" (the last finite loss of a step was {self.last_loss:.4g})"
+        return f"{where}: {what}{before}"
+
+
+def find(
+    parts: Any, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
+) -> Divergence | None:
+    """Runs epochs until a loss is not finite, and that one again step by step.
+
+    Args:
+      parts: `train.Assembled`, which imports this module.
+      run_epoch: the run's compiled epoch.
+      run: where to begin: the best checkpoint's, or the start; it is donated.
+      arrays: the splits `train` and `valid`.
+
+    Returns:
+      What was found; None where no loss of any epoch is such (on other devices than before).
+    """
+    losses = ("train_loss", "valid_loss")
+    for _ in range(int(run.epoch), parts.config.epochs):
+        before = jax.tree.map(jnp.copy, run)
+        run, measured = run_epoch(parts.strengths, run, *arrays)
+        if not all(jnp.isfinite(measured[name]) for name in losses if name in measured):
+            assert arrays[0] is not None
+            return _in_epoch(parts, before, arrays[0])
+    return None
+
+
+def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
+    order = module_order(parts)
+    epoch, last = int(run.epoch) + 1, None
+    for number, (_, seen) in enumerate(steps(parts, run, train), start=1):
+        loss = float(seen.pop("loss"))
+        for what, flags in seen.items():
+            if bad := [name for name, finite in _by_path(flags) if not finite]:
+                return Divergence(epoch, number, what, min(bad, key=order), last)
+        if not jnp.isfinite(loss):
+            return Divergence(epoch, number, "loss", None, last)
+        last = loss
+    return Divergence(epoch, None, "evaluation", None, last)
+
+
+def steps(
+    parts: Any, run: RunState, train: Arrays
+) -> Iterator[tuple[TrainState, dict[str, PyTree]]]:
+    """The steps of a run's next epoch one by one, as `step.make_train_epoch` has them in a loop.
+
+    Yields the state after each step, its `loss`, and by what (`gradient`, `value`, `statistic`)
+    which leaves are finite. Under `pmap` the whole batch is one part, with other random numbers.
+    """
+    config, network, spread = parts.general, parts.network, parts.parallel.spread
+    if spread.axis_name is not None:
+        module = models.build(config.model, parts.data.input_shape, parts.data.outputs)
+        network, spread = Network(config.model, module, parts.data.outputs), ALONE
+    train_step = make_train_step(config, network, spread)
+    gradient = jax.grad(make_objective(config, network, spread), has_aux=True)
+
+    @jax.jit
+    def one(strengths: Any, run: RunState, train: Arrays, rows: Any) -> Any:
+        state = run.train
+        fill = train.scaled(strengths["augment.fill"])
+        changing = keys.stream(run.key, keys.AUGMENT, state.step)
+        targets = lambda labels: targets_of(config, labels, network.classes)  # noqa: E731
+        batch: Batch = augmented(
+            config.augment, strengths, spread.place(train.take(*rows)), changing, fill, targets
+        )
+        key = keys.stream(run.key, keys.DROPOUT, state.step)
+        grads, made = gradient(state.params, strengths, state.statistics, batch, key)
+        new, _ = train_step(strengths, state, batch, key)
+        seen = {"gradient": grads, "value": new.params, "statistic": new.statistics}
+        flags = jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), seen)
+        return new, {"loss": made.sums["loss"].compute(), **flags}
+
+    shuffled = jax.random.permutation(keys.stream(run.key, keys.SHUFFLE, run.epoch), len(train))
+    for rows in zip(*spread.rows(shuffled, config.batch_size), strict=True):
+        state, seen = one(parts.strengths, run, train, rows)
+        run = run.replace(train=state)
+        ordered = ("gradient", "value", "statistic")  # jit has sorted them
+        yield state, {"loss": seen["loss"], **{what: seen[what] for what in ordered}}
+
+
+def _by_path(tree: PyTree) -> list[tuple[str, bool]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(trees.path_name(path), bool(leaf)) for path, leaf in leaves]
+
+
+def module_order(parts: Any) -> Callable[[str], tuple[int, str]]:
+    """Returns a sort key of parameter paths: the order in which the network's modules are called.
+
+    (A tree of parameters is sorted by name, in which `head` comes before `norm_0`.)
+    """
+    called: list[str] = []
+
+    def look(inputs: jax.Array) -> None:
+        called.extend(_names(parts.network.module.init(jax.random.key(0), inputs, train=False)))
+
+    jax.eval_shape(look, jax.ShapeDtypeStruct((2, *parts.data.input_shape), jnp.float32))
+
+    def key(name: str) -> tuple[int, str]:
+        inside = [i for i, module in enumerate(called) if module == name]
+        return (inside[0] if inside else len(called), name)
+
+    return key
+
+
+def _names(variables: Any, prefix: str = "") -> Iterator[str]:
+    """The paths in the order of the dicts' own, below the names of the collections."""
+    for name, value in variables.items():
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{name}/" if prefix or name != "params" else "")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,135 @@
+"""How well a run uses its device: examples a second, share of the peak, memory."""
+
+import sys
+from typing import Any
+
+import jax
+
+from regjax import models, step
+from regjax.batch import Arrays
+from regjax.network import Network
+from regjax.strengths import steps_per_epoch
+
+# Dense matrix products in bfloat16 (float16 where there is no bfloat16), operations a second of one
+# JAX device, as their makers' data sheets have them. A TPU v2 or v3 chip is two devices.
+PEAKS = {
+    "A100": 312e12,
+    "H100": 989e12,
+    "H100 PCIe": 756e12,
+    "H200": 989e12,
+    "L4": 121e12,
+    "T4": 65e12,
+    "V100": 125e12,
+    "TPU v2": 23e12,
+    "TPU v3": 61.5e12,
+    "TPU v4": 275e12,
+    "TPU v5": 459e12,
+    "TPU v5 lite": 197e12,
+    "TPU v6 lite": 918e12,
+}
+
+
+def peak(device_kind: str) -> float | None:
+    """Operations a second that a device can do, or None where it is not known, as of any CPU.
+
+    >>> peak("NVIDIA H100 80GB HBM3"), peak("cpu")
+    (989000000000000.0, None)
+    """
+    words = f" {device_kind.replace('-', ' ')} "
+    known = [name for name in PEAKS if f" {name} " in words]
+    return PEAKS[max(known, key=len)] if known else None
+
+
+def epoch_flops(parts: Any) -> float | None:
+    """Floating-point operations of an epoch: training steps, and the forward pass on `valid`.
+
+    XLA counts the body of a loop once, however often it runs. So an epoch of one batch is counted
+    and multiplied; a loop within the step (an `rnn` over time) is still counted once, so that its
+    number would be too low, and None is returned.
+
+    Args:
+      parts: `train.Assembled`; it imports this module.
+    """
+    config, train = parts.general, parts.data.splits["train"].labels
+    if config.model.name == "rnn" or config.model.name.startswith("file:"):
+        return None
+    # On one device: what all do together is the same.
+    module = models.build(config.model, parts.data.input_shape, parts.data.outputs)
+    network = Network(config.model, module, parts.data.outputs)
+    run = jax.eval_shape(lambda run: run, parts.shapes())
+    size = min(config.batch_size, len(train))
+    epoch = jax.jit(step.make_train_epoch(config, network))
+    total = _flops(epoch, parts.strengths, run, _first(parts, "train", size))
+    total *= steps_per_epoch(len(train), config.batch_size)
+    if valid := len(parts.data.splits["valid"].labels):
+        size = min(config.eval_batch_size, valid)
+        evaluate = jax.jit(step.make_evaluate(config, network))
+        total += _flops(evaluate, run.train, _first(parts, "valid", size)) * valid / size
+    return total or None
+
+
+def _first(parts: Any, split: str, size: int) -> Arrays:
+    """The shapes of a split of `size` examples."""
+    arrays = jax.eval_shape(lambda arrays: arrays, parts.arrays(split))
+    rows = [
+        jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for x in (arrays.images, arrays.labels)
+    ]
+    return arrays.replace(images=rows[0], labels=rows[1])
+
+
+def _flops(function: Any, *arguments: Any) -> float:
+    """What XLA counts in the program before it is compiled: what is asked for, not how it is done.
+
+    (Compiling it a second time for a number would cost as much as the run's own compilation.)
+    """
+    costs = function.lower(*arguments).cost_analysis()
+    return float((costs or {}).get("flops", 0.0))
+
+
+def memory_bytes() -> int | None:
+    """The most memory used so far: of the first device, or where it does not tell, the process's.
+
+    >>> (memory_bytes() or 1) > 0
+    True
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Performance:
+    """Turns an epoch's seconds into figures.
+
+    Args:
+      parts: `train.Assembled`.
+
+    Attributes:
+      missing: why there is no share of the peak; empty where there is one.
+    """
+
+    def __init__(self, parts: Any) -> None:
+        device = jax.devices()[0].device_kind
+        mesh = parts.parallel.mesh
+        self._examples = len(parts.data.splits["train"].labels)
+        self._flops, one = epoch_flops(parts), peak(device)
+        self._peak = one and one * (1 if mesh is None else mesh.devices.size)
+        self.missing = "" if self._peak else f"the peak of '{device}' is not known"
+        if self._flops is None:
+            self.missing = f"the operations of model.name={parts.config.model.name} are not known"
+
+    def figures(self, seconds: float) -> dict[str, float]:
+        """What is known of an epoch that took `seconds`, its evaluation included."""
+        found: dict[str, float | None] = {
+            "examples_per_second": self._examples / seconds,
+            "flops_per_second": self._flops and self._flops / seconds,
+            "memory_bytes": memory_bytes(),
+        }
+        if self._flops and self._peak:
+            found["peak_share"] = self._flops / seconds / self._peak
+        return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,110 @@
+"""One run watched: the loop tells each epoch's line, this tells the writers and the profiler."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from regjax import keys, trees
+from regjax.objective import make_objective
+from regjax.progress import say
+from regjax.state import RunState
+from regjax.watch.options import Watch, check
+from regjax.watch.performance import Performance
+from regjax.watch.profiling import Profile
+from regjax.watch.writers import WRITERS
+
+PyTree = Any
+Tell = Callable[[dict[str, Any], RunState], None]
+
+
+@contextlib.contextmanager
+def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console) -> Iterator[Tell]:
+    """Gives a function `tell(line, run)` for the loop to call after each epoch.
+
+    Args:
+      watch: what is asked for; `OFF` costs nothing.
+      parts: `train.Assembled`, which imports this module.
+      folder: the run's.
+      done: epochs done before; what was written of later ones is void.
+      console: where to report.
+
+    Raises:
+      InputError: a writer that is not installed.
+    """
+    with contextlib.ExitStack() as ends:
+        profile = Profile(watch.profile, folder / "profile", console)
+        writers = [WRITERS[name](folder, parts.config, done) for name in check(watch).writers]
+        for writer in writers:
+            ends.callback(writer.close)
+        report = _reporter(parts, writers, console) if writers else None
+        last = done
+        profile.before(done + 1)
+
+        def tell(line: dict[str, Any], run: RunState) -> None:
+            nonlocal last
+            last = line["epoch"]
+            profile.after(last)
+            if report:
+                report(line, run)
+            profile.before(last + 1)
+
+        try:
+            yield tell
+        finally:
+            profile.close(last)
+
+
+def _reporter(parts: Any, writers: list[Any], console: Console) -> Tell:
+    performance, gradients = Performance(parts), _gradients(parts)
+    if performance.missing:
+        say(console, f"watch: no share of the device's peak, as {performance.missing}")
+
+    def report(line: dict[str, Any], run: RunState) -> None:
+        scalars = {name: value for name, value in line.items() if name != "epoch"}
+        figures = performance.figures(line["seconds"]).items()
+        scalars |= {f"performance/{name}": value for name, value in figures}
+        arrays = {"parameters": run.train.params, "gradients": gradients(run)}
+        drawn = {f"{k}/{name}": x for k, tree in arrays.items() for name, x in _finite(tree)}
+        for writer in writers:
+            writer.scalars(line["epoch"], scalars)
+            writer.histograms(line["epoch"], drawn)
+
+    return report
+
+
+def _finite(tree: PyTree) -> Iterator[tuple[str, np.ndarray]]:
+    """The finite values of each leaf, by its path; a leaf without any is left out."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        values = np.asarray(leaf, np.float32)
+        if (values := values[np.isfinite(values)]).size:
+            yield trees.path_name(path), values
+
+
+def _gradients(parts: Any) -> Callable[[RunState], PyTree]:
+    """Returns the gradient of the objective on the first training examples, as a function of a run.
+
+    The same batch after every epoch, not augmented, with the dropout of the step to come: nothing
+    that the run itself computes, so that watching does not change its program.
+    """
+    config, spread = parts.general, parts.parallel.spread
+    if spread.axis_name is not None:  # under pmap the network computes on parts of a batch only
+        return lambda run: {}
+    objective = make_objective(config, parts.network, spread)
+    arrays = parts.arrays("train")
+    rows = jnp.arange(min(config.batch_size, len(arrays)))
+
+    @jax.jit
+    def gradient(strengths: Any, run: RunState, arrays: Any) -> PyTree:
+        batch = arrays.take(rows, jnp.ones(len(rows)))
+        key = keys.stream(run.key, keys.DROPOUT, run.train.step)
+        state = run.train
+        given = (state.params, strengths, state.statistics, batch, key)
+        return jax.grad(objective, has_aux=True)(*given)[0]
+
+    return lambda run: gradient(parts.strengths, run, arrays)

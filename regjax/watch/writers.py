@@ -1,0 +1,125 @@
+"""Where an epoch's numbers go. A writer has `scalars`, `histograms` and `close`."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from regjax import config as config_lib
+from regjax.config import Config
+from regjax.workdir import plain, write
+
+
+class Writer(Protocol):
+    """What every writer is told."""
+
+    def scalars(self, epoch: int, values: dict[str, Any]) -> None:
+        """The numbers of an epoch."""
+        ...
+
+    def histograms(self, epoch: int, values: dict[str, np.ndarray]) -> None:
+        """Arrays after an epoch, finite and not empty, by name."""
+        ...
+
+    def close(self) -> None:
+        """All was told."""
+        ...
+
+
+class TensorBoard:
+    """Event files in `FOLDER/tensorboard`, by tensorboardX, which needs no TensorFlow."""
+
+    def __init__(self, folder: Path, config: Config, done: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        # Epochs that a kill took back are trained again: TensorBoard forgets the first time.
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        if not done:
+            self._writer.add_text("config", f"```\n{config_lib.to_json(config)}```")
+
+    def scalars(self, epoch: int, values: dict[str, Any]) -> None:
+        """Adds a point to each curve."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, float(value), epoch)
+
+    def histograms(self, epoch: int, values: dict[str, np.ndarray]) -> None:
+        """Adds a slice to each histogram."""
+        for name, value in values.items():
+            self._writer.add_histogram(name, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+class Wandb:
+    """A run of Weights & Biases; that of `FOLDER/wandb_id` goes on.
+
+    It takes no epoch twice, so those that are trained again after a kill keep their first points.
+    """
+
+    def __init__(self, folder: Path, config: Config, done: int) -> None:
+        del done
+        import wandb
+
+        name = folder / "wandb_id"
+        if not name.exists():
+            write(name, uuid.uuid4().hex)
+        self._histogram = wandb.Histogram
+        self._run: Any = wandb.init(
+            project="regjax",
+            id=name.read_text().strip(),
+            resume="allow",
+            dir=str(folder),
+            config=dict(config_lib.flatten(config)),
+        )
+        self._waiting: dict[str, Any] = {}
+
+    def scalars(self, epoch: int, values: dict[str, Any]) -> None:
+        """Keeps the numbers: W&B takes all of an epoch at once."""
+        del epoch
+        self._waiting = dict(values)
+
+    def histograms(self, epoch: int, values: dict[str, np.ndarray]) -> None:
+        """Logs the epoch."""
+        drawn = {name: self._histogram(value) for name, value in values.items()}
+        self._run.log({**self._waiting, **drawn}, step=epoch)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._run.finish()
+
+
+class Jsonl:
+    """`FOLDER/watch.jsonl`, a line an epoch: needs no package and no viewer."""
+
+    def __init__(self, folder: Path, config: Config, done: int) -> None:
+        del config
+        self._path = folder / "watch.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        write(self._path, "".join(f"{line}\n" for line in lines if _epoch(line) <= done))
+
+    def scalars(self, epoch: int, values: dict[str, Any]) -> None:
+        """Adds a line."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(plain({"epoch": epoch, **values})) + "\n")
+
+    def histograms(self, epoch: int, values: dict[str, np.ndarray]) -> None:
+        """Leaves them out."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
+def _epoch(line: str) -> float:
+    """The epoch of a line, inf of one that a kill has torn."""
+    try:
+        return json.loads(line)["epoch"]
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
+
+
+WRITERS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": Wandb, "jsonl": Jsonl}
