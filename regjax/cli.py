@@ -95,7 +95,8 @@ def _train(values: flags.FlagValues) -> None:
 
     from regjax import progress, train, watch
 
-    watched = watch.parse(values["watch"].value, values["profile"].value, config.epochs)
+    asked = [values[name].value or "" for name in ("watch", "profile")]
+    watched = watch.parse(*asked, config.epochs)
     console = Console()
     result = train.train(config, workdir, console, watched)
     score = config_lib.score_name(config)

@@ -80,6 +80,22 @@ def find(
     return None
 
 
+def fields(found: Divergence, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `result.json` says of it, with the metrics of the last epoch before it.
+
+    Args:
+      found: where it was.
+      lines: the run's `metrics.jsonl`.
+
+    >>> lines = [{"epoch": 1, "train_loss": 2.0, "seconds": 1.0}, {"epoch": 2, "train_loss": None}]
+    >>> fields(Divergence(2, 5, "gradient", "head/bias", 9.0), lines)["last_finite_epoch"]
+    {'epoch': 1, 'train_loss': 2.0}
+    """
+    before = [line for line in lines if line["epoch"] == found.epoch - 1]
+    kept = [{k: v for k, v in line.items() if k not in ("seconds", "improved")} for line in before]
+    return found._asdict() | {"last_finite_epoch": kept[0] if kept else None}
+
+
 def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
     order = module_order(parts)
     epoch, last = int(run.epoch) + 1, None
@@ -151,7 +167,10 @@ def module_order(parts: Any) -> Callable[[str], tuple[int, str]]:
     jax.eval_shape(look, jax.ShapeDtypeStruct((2, *parts.data.input_shape), jnp.float32))
 
     def key(name: str) -> tuple[int, str]:
-        inside = [i for i, module in enumerate(called) if module == name]
+        # A norm of weights has parameters beside the module's own, in the same folder.
+        inside = [i for i, known in enumerate(called) if known == name] or [
+            i for i, known in enumerate(called) if name.startswith(known.rsplit("/", 1)[0] + "/")
+        ]
         return (inside[0] if inside else len(called), name)
 
     return key

@@ -14,13 +14,24 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import regjax
-from regjax import augmentation, models, optimizer, parallel, program, state, strengths, trees
+from regjax import (
+    augmentation,
+    divergence,
+    models,
+    optimizer,
+    parallel,
+    program,
+    state,
+    strengths,
+    trees,
+)
 from regjax import data as data_lib
 from regjax import watch as watch_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
 from regjax.data import Data
+from regjax.divergence import Divergence
 from regjax.errors import InputError
 from regjax.network import Network
 from regjax.parallel import ALONE, Parallel
@@ -263,7 +274,14 @@ def _train(
             show(line)
             tell(line, run)
     checkpoints.wait()
-    result = _result(parts, functions, run, workdir, checkpoints, compile_seconds)
+    diverged = _diverged(parts, functions, compiled, run, arrays, checkpoints)
+    result = _result(parts, functions, run, workdir, checkpoints, compile_seconds, diverged)
+    if diverged:
+        say(
+            console,
+            f"the network diverged in {diverged}; epoch {result['best_epoch']}, the best, is kept",
+        )
+        result["diverged"] = divergence.fields(diverged, workdir.read_metrics())
     workdir.write_result(result)
     return result
 
@@ -288,6 +306,22 @@ def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
     return improved or last or int(run.epoch) % config.checkpoint_every == 0
 
 
+def _diverged(
+    parts: Assembled,
+    functions: Program,
+    run_epoch: Callable[..., Any],
+    run: RunState,
+    arrays: Sequence[Arrays | None],
+    checkpoints: Checkpoints,
+) -> Divergence | None:
+    """Where a run that a NaN has ended went wrong, from the best checkpoint or the start on."""
+    best = int(run.stopping.best_epoch)
+    if best and stopped_because(run) != "nan":
+        return None
+    start = checkpoints.restore(best, run) if best else functions.init(*parts.start())
+    return divergence.find(parts, run_epoch, start, arrays)
+
+
 def _result(
     parts: Assembled,
     functions: Program,
@@ -295,12 +329,13 @@ def _result(
     workdir: Workdir,
     checkpoints: Checkpoints,
     compile_seconds: float,
+    diverged: Divergence | None,
 ) -> dict[str, Any]:
     """The best epoch's weights on every split, and how the run went."""
     best = int(run.stopping.best_epoch)
     if best == 0:
         raise InputError(
-            f"the network diverged: no epoch of {int(run.epoch)} had a finite loss; lower "
+            f"the network diverged{f' in {diverged}' if diverged else ''}: no epoch of {int(run.epoch)} had a finite loss; lower "
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
     best_run = checkpoints.restore(best, run)

@@ -50,6 +50,7 @@ FLOORS = {
     },
     4: {
         "checkpoint",
+        "divergence",
         "workdir",
         "progress",
         "train",

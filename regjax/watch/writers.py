@@ -63,7 +63,7 @@ class Wandb:
 
     def __init__(self, folder: Path, config: Config, done: int) -> None:
         del done
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         name = folder / "wandb_id"
         if not name.exists():
