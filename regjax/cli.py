@@ -95,8 +95,8 @@ def _train(values: flags.FlagValues) -> None:
 
     from regjax import progress, train, watch
 
-    asked = [values[name].value or "" for name in ("watch", "profile")]
-    watched = watch.parse(*asked, config.epochs)
+    writers, profile = (values[name].value or "" for name in ("watch", "profile"))
+    watched = watch.parse(writers, profile, config.epochs)
     console = Console()
     result = train.train(config, workdir, console, watched)
     score = config_lib.score_name(config)

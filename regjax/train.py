@@ -334,8 +334,9 @@ def _result(
     """The best epoch's weights on every split, and how the run went."""
     best = int(run.stopping.best_epoch)
     if best == 0:
+        where = f" in {diverged}" if diverged else ""
         raise InputError(
-            f"the network diverged{f' in {diverged}' if diverged else ''}: no epoch of {int(run.epoch)} had a finite loss; lower "
+            f"the network diverged{where}: no epoch of {int(run.epoch)} had a finite loss; lower "
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
     best_run = checkpoints.restore(best, run)
