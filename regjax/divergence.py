@@ -4,6 +4,7 @@ Nothing of this is in the compiled epoch, which would pay for it at every step. 
 best checkpoint are run again instead, which gives the same numbers, and the bad one step by step.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -101,12 +102,12 @@ def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
     epoch, last = int(run.epoch) + 1, None
     for number, (_, seen) in enumerate(steps(parts, run, train), start=1):
         loss = float(seen.pop("loss"))
+        last = loss if math.isfinite(loss) else last
         for what, flags in seen.items():
             if bad := [name for name, finite in _by_path(flags) if not finite]:
                 return Divergence(epoch, number, what, min(bad, key=order), last)
-        if not jnp.isfinite(loss):
+        if not math.isfinite(loss):
             return Divergence(epoch, number, "loss", None, last)
-        last = loss
     return Divergence(epoch, None, "evaluation", None, last)
 
 

@@ -35,7 +35,8 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         # Epochs that a kill took back are trained again: TensorBoard forgets the first time.
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        void = done + 1 if done else 0  # from the start on the config, at step 0, comes again too
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=void)
         if not done:
             self._writer.add_text("config", f"```\n{config_lib.to_json(config)}```")
 
