@@ -118,9 +118,9 @@ def assemble(config: Config) -> Assembled:
         if message := conflict(parts):
             raise InputError(message)
     if config.stopping.refit != "none":
-        for conflict in (_batch_conflict, _parts_conflict):
-            if message := conflict(refitted(parts)):
-                raise InputError(f"stopping.refit trains on train + valid: {message}")
+        again = refitted(parts)
+        if message := _batch_conflict(again) or _parts_conflict(again):
+            raise InputError(f"stopping.refit trains on train + valid: {message}")
     return parts
 
 
