@@ -8,7 +8,8 @@ moment drawn uniformly over its whole duration (start-up, compiling, training, s
 result), half within a tenth of a second after an epoch drawn at random, so that a slow start on a
 busy machine does not keep them all out of the training.
 Verdict: identical, if `result.json` (without the seconds) and every array of the best and the
-latest checkpoint are equal bit by bit.
+latest checkpoint, and of what `regjax evaluate` looks at (after a refit another one), are equal bit
+by bit.
 """
 
 import hashlib
@@ -25,7 +26,9 @@ from typing import Any
 import jax
 from absl import app, flags
 
+from regjax import evaluate
 from regjax.checkpoint import Checkpoints
+from regjax.state import RunState
 from regjax.train import assemble
 from regjax.workdir import Workdir
 
@@ -57,16 +60,21 @@ def fingerprint(path: Path) -> dict[str, Any]:
     bits = {}
     with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
         for epoch in {result["best_epoch"], checkpoints.latest()}:
-            run = checkpoints.restore(epoch, shapes)
-            run = run.replace(key=jax.random.key_data(run.key))
-            digest = hashlib.sha256()
-            for leaf in jax.tree.leaves(jax.device_get(run)):
-                digest.update(leaf.tobytes())
-            bits[epoch] = digest.hexdigest()
+            bits[epoch] = digest(checkpoints.restore(epoch, shapes))
+    bits["evaluated"] = digest(evaluate.best(path)[1])
     epochs = [line["epoch"] for line in workdir.read_metrics()]
     timed = ("seconds", "compile_seconds")
     kept = {name: value for name, value in result.items() if name not in timed}
     return {"result": kept, "checkpoints": bits, "epochs": epochs}
+
+
+def digest(run: RunState) -> str:
+    """A hash of a run's every bit."""
+    run = run.replace(key=jax.random.key_data(run.key))
+    made = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(run)):
+        made.update(leaf.tobytes())
+    return made.hexdigest()
 
 
 def main(argv: list[str]) -> None:
@@ -83,7 +91,8 @@ def main(argv: list[str]) -> None:
         for number in range(_KILLS.value):
             path = Path(folder) / f"killed{number}"
             if number % 2:
-                epoch, moment = moments.choice(expected["epochs"]), moments.uniform(0, 0.1)
+                lines = range(1, len(expected["epochs"]) + 1)
+                epoch, moment = moments.choice(lines), moments.uniform(0, 0.1)
             else:
                 epoch, moment = 0, moments.uniform(0, seconds)
             process = start(_CONFIG.value, path)
@@ -97,8 +106,8 @@ def main(argv: list[str]) -> None:
             same = fingerprint(path) == expected
             identical += same
             print(
-                f"killed after {moment:.2f} s{f' from epoch {epoch} on' if epoch else ''}, "
-                f"in epoch {at + 1}: {'identical' if same else 'DIFFERENT'}",
+                f"killed after {moment:.2f} s{f' from line {epoch} on' if epoch else ''}, "
+                f"after line {at}: {'identical' if same else 'DIFFERENT'}",
                 flush=True,
             )
         print(json.dumps({"kills": _KILLS.value, "identical": identical}))

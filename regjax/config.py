@@ -259,7 +259,12 @@ class OptimizerConfig(Fields):
 
 @dataclass
 class StoppingConfig(Fields):
-    """When to stop; the best epoch's weights are the result either way."""
+    """When to stop, and what comes after; without a refit the best epoch's weights are the result.
+
+    A refit trains on train + valid (Goodfellow, Bengio & Courville 2016, section 7.8): `restart`
+    from the start, for as long as led to the best epoch; `continue` from its weights, until the
+    validation examples' loss is down to what the training examples' was there.
+    """
 
     name: str = one_of("patience", "patience", "gl", "pq", "up", "never")
     monitor: str = one_of(
@@ -273,6 +278,8 @@ class StoppingConfig(Fields):
     strip: int = traced(5, "[1, inf)")  # pq, up: epochs between looks
     strips: int = traced(3, "[1, inf)")  # up: strips in a row that rise
     stop_on_nan: bool = True
+    refit: str = one_of("none", "none", "restart", "continue")
+    refit_by: str = one_of("epochs", "epochs", "steps")  # restart: as many passes, or updates
 
 
 @dataclass
@@ -442,6 +449,7 @@ def check(config: AnyConfig) -> AnyConfig:
         _task_conflict,
         _penalty_conflict,
         _stopping_conflict,
+        _refit_conflict,
         _optimizer_conflict,
         _loss_conflict,
     )
@@ -515,6 +523,22 @@ def _stopping_conflict(config: Config) -> str | None:
         return (
             f"stopping.name is '{stopping.name}', which watches a loss, but stopping.monitor is "
             f"'{stopping.monitor}'; set it to valid_loss and stopping.mode to min"
+        )
+    return None
+
+
+def _refit_conflict(config: Config) -> str | None:
+    stopping = config.stopping
+    if stopping.refit != "restart" and stopping.refit_by == "steps":
+        return (
+            f"stopping.refit_by is 'steps' but stopping.refit is '{stopping.refit}', so it would "
+            "do nothing; set stopping.refit to restart"
+        )
+    if stopping.refit != "none" and not stopping.monitor.startswith("valid"):
+        return (
+            f"stopping.refit is '{stopping.refit}' but stopping.monitor is '{stopping.monitor}', "
+            "so nothing held out says how long to train; set it to valid_loss, or stopping.refit "
+            "to none"
         )
     return None
 

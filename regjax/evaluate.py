@@ -1,4 +1,4 @@
-"""A trained run looked at: its best weights on one split, class by class."""
+"""A trained run looked at: its best or refitted weights on one split, class by class."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from rich.table import Table
 
 from regjax import step
 from regjax.checkpoint import Checkpoints
-from regjax.config import ParallelConfig
+from regjax.config import Config, ParallelConfig
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.objective import example_losses
 from regjax.state import RunState
-from regjax.train import Assembled, assemble
+from regjax.train import Assembled, assemble, refitted
 from regjax.workdir import Workdir
 
 NUMBERS = (
@@ -28,7 +28,9 @@ NUMBERS = (
 
 
 def best(path: str | Path) -> tuple[Assembled, RunState]:
-    """Returns a trained run's parts, and its state after the best epoch.
+    """Returns a trained run's parts, and its state after the best epoch, or after its refit.
+
+    A refit that has not ended yet does not count.
 
     Raises:
       InputError: no run there, no checkpoint yet, or other data than it was trained on.
@@ -37,7 +39,10 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
     config = workdir.read_config()
     config.parallel = ParallelConfig("single")  # whatever it was trained on
     parts = assemble(config)
-    with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
+    folder, shapes = workdir.checkpoints, parts.shapes()
+    if _is_refitted(workdir, config):
+        folder, shapes = workdir.refit, refitted(parts).shapes()
+    with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest()
         about = checkpoints.about(latest) if latest else {"best_epoch": 0}
         epoch = about["best_epoch"]
@@ -48,20 +53,25 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
                 f"{parts.config.data.name} is not the data that '{path}' was trained on; put "
                 "those back, or train anew in another --workdir"
             )
-        return parts, checkpoints.restore(epoch, parts.shapes())
+        return parts, checkpoints.restore(epoch, shapes)
+
+
+def _is_refitted(workdir: Workdir, config: Config) -> bool:
+    return config.stopping.refit != "none" and workdir.read_result() is not None
 
 
 def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
-    """Evaluates the best checkpoint of a run.
+    """Evaluates the best checkpoint of a run; of one with a refit, the refitted weights.
 
     Args:
       path: the run's folder.
       split: `train`, `valid`, `select` or `test`.
 
     Returns:
-      `split`, `epoch`, `examples`, `loss`; `accuracy` and `classes`: for each its `precision`,
-      `recall`, `f1` and `support`; in regression `r2`, and in the target's own units
-      `root_mean_squared_error` and `mean_absolute_error`. By scikit-learn, but for the loss.
+      `split`, `epoch`, `refit` (whether it is an epoch of that), `examples`, `loss`; `accuracy`
+      and `classes`: for each its `precision`, `recall`, `f1` and `support`; in regression `r2`, and
+      in the target's own units `root_mean_squared_error` and `mean_absolute_error`. By
+      scikit-learn, but for the loss.
 
     Raises:
       InputError: what `best` raises, or an empty split.
@@ -76,6 +86,7 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
     return {
         "split": split,
         "epoch": int(run.epoch),
+        "refit": _is_refitted(Workdir(path), parts.config),
         "examples": len(labels),
         "loss": float(example_losses(parts.config, outputs, labels).mean()),
         **judge(parts.data, np.asarray(outputs), np.asarray(labels)),
@@ -116,7 +127,8 @@ def _regression(data: Data, outputs: np.ndarray, targets: np.ndarray) -> dict[st
 
 def table(measured: dict[str, Any]) -> Table:
     """The classes of what `evaluate` returned, as a table."""
-    made = Table("class", title=f"{measured['split']}, best epoch {measured['epoch']}")
+    which = "refit, epoch" if measured["refit"] else "best epoch"
+    made = Table("class", title=f"{measured['split']}, {which} {measured['epoch']}")
     for name in ("precision", "recall", "f1", "support"):
         made.add_column(name, justify="right")
     for name, row in measured["classes"].items():

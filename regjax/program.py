@@ -34,7 +34,11 @@ class Program(NamedTuple):
 
 
 def make_program(
-    config: Config, network: Network, shapes: RunState, parallel: Parallel = ALONE
+    config: Config,
+    network: Network,
+    shapes: RunState,
+    parallel: Parallel = ALONE,
+    steps: int | None = None,
 ) -> Program:
     """Returns the functions of a config, to be compiled when they are first called.
 
@@ -43,12 +47,13 @@ def make_program(
       network: its network.
       shapes: a run's structure.
       parallel: its devices.
+      steps: batches of an epoch; None: all.
     """
     spread, where = parallel.spread, parallel.where(shapes)
     return Program(
         parallel.jit(partial(state.init, config, network), out=where),
         parallel.compiled(
-            step.make_run_epoch(config, network, spread),
+            step.make_run_epoch(config, network, spread, steps),
             out=(where, parallel.everywhere()),
             donate=(1,),
         ),

@@ -12,7 +12,7 @@ from regjax.config import Config, StoppingConfig
 from regjax.network import Network
 from regjax.optimizer import make_optimizer
 from regjax.stopping import StoppingCriterion
-from regjax.strengths import Strengths
+from regjax.strengths import TARGET, Strengths
 
 PyTree = Any
 
@@ -79,13 +79,15 @@ def init(
 
 
 def make_stopping(config: StoppingConfig, strengths: Strengths) -> StoppingCriterion:
-    """Returns the criterion of a config before the first epoch.
+    """Returns the criterion of a config before the first epoch; of a refit, if there is a target.
 
     >>> type(make_stopping(StoppingConfig("never"), {})).__name__
     'Never'
     """
     s = {name.removeprefix("stopping."): value for name, value in strengths.items()}
     maximize, on_nan = config.mode == "max", config.stop_on_nan
+    if TARGET in strengths:
+        return stopping.Reached.create(strengths[TARGET], on_nan)
     if config.name == "gl":
         return stopping.GL.create(s["alpha"], on_nan)
     if config.name == "pq":

@@ -73,9 +73,11 @@ def make_train_step(
 
 
 def make_train_epoch(
-    config: Config, network: Network, spread: Spread = ALONE
+    config: Config, network: Network, spread: Spread = ALONE, steps: int | None = None
 ) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
     """Returns `train_epoch(strengths, run, train) -> (state, metrics)`: every example once.
+
+    With `steps` the epoch ends after so many of its batches.
 
     `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
     and `gradient_norm` means over the steps, `learning_rate` that of the last step.
@@ -89,7 +91,7 @@ def make_train_epoch(
         examples = len(train)
         shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
         order = jax.random.permutation(shuffle, examples)
-        indices, masks = spread.rows(order, config.batch_size)
+        indices, masks = (rows[:steps] for rows in spread.rows(order, config.batch_size))
         fill = train.scaled(strengths["augment.fill"])
 
         def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
@@ -99,15 +101,15 @@ def make_train_epoch(
             key = keys.stream(run.key, keys.DROPOUT, state.step)
             return train_step(strengths, state, batch, key)
 
-        state, steps = lax.scan(body, run.train, (indices, masks))
+        state, of_steps = lax.scan(body, run.train, (indices, masks))
         if config.optimizer.average != "none":
             evaluated = averaged(config, network, state.opt_state, state.statistics, train, spread)
             state = state.replace(averaged=evaluated)
         return state, {
-            **{f"train_{name}": merged.compute() for name, merged in _merged(steps).items()},
-            "penalty": steps["penalty"].mean(),
-            "gradient_norm": steps["gradient_norm"].mean(),
-            "learning_rate": steps["learning_rate"][-1],
+            **{f"train_{name}": merged.compute() for name, merged in _merged(of_steps).items()},
+            "penalty": of_steps["penalty"].mean(),
+            "gradient_norm": of_steps["gradient_norm"].mean(),
+            "learning_rate": of_steps["learning_rate"][-1],
         }
 
     return train_epoch
@@ -162,15 +164,15 @@ def make_evaluate(
 
 
 def make_run_epoch(
-    config: Config, network: Network, spread: Spread = ALONE
+    config: Config, network: Network, spread: Spread = ALONE, steps: int | None = None
 ) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
     """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`.
 
     One epoch of training, then evaluation on `valid` (None: none), then the decision to stop; the
     step of a run that `jit` compiles and that `vmap` turns into lanes. The metrics say in
-    `improved` whether this epoch is the best so far.
+    `improved` whether this epoch is the best so far. With `steps` the epoch has so many batches.
     """
-    train_epoch = make_train_epoch(config, network, spread)
+    train_epoch = make_train_epoch(config, network, spread, steps)
     evaluate = make_evaluate(config, network, spread)
 
     def run_epoch(

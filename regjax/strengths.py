@@ -15,6 +15,8 @@ Strengths = dict[str, jax.Array]
 
 # Not fields, but numbers of the data that the schedules and λ/n are measured in.
 EXAMPLES, STEPS_PER_EPOCH = "data.examples", "data.steps_per_epoch"
+# The loss that ends a refit.
+TARGET = "stopping.target"
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:

@@ -21,6 +21,7 @@ from regjax import (
     optimizer,
     parallel,
     program,
+    refit,
     state,
     strengths,
     trees,
@@ -42,6 +43,8 @@ from regjax.strengths import Strengths
 from regjax.watch import Watch
 from regjax.workdir import Workdir
 
+SCORED = ("test", "select", "valid")  # the splits whose scores a result has
+
 
 class Assembled(NamedTuple):
     """A config made into values: what `train`, `evaluate` and `show` all start from.
@@ -60,9 +63,10 @@ class Assembled(NamedTuple):
     strengths: Strengths
     parallel: Parallel = ALONE
 
-    def program(self) -> Program:
-        """Its functions, to be compiled."""
-        return program.make_program(self.general, self.network, self.shapes(), self.parallel)
+    def program(self, steps: int | None = None) -> Program:
+        """Its functions, to be compiled; with `steps`, epochs are of so many batches."""
+        made = (self.general, self.network, self.shapes(), self.parallel)
+        return program.make_program(*made, steps)
 
     def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
         """What `Program.init` is given: strengths, first inputs, key."""
@@ -117,7 +121,24 @@ def assemble(config: Config) -> Assembled:
     for conflict in (_data_conflict, _batch_conflict, _parts_conflict, _mask_conflict):
         if message := conflict(parts):
             raise InputError(message)
+    if config.stopping.refit != "none":
+        again = refitted(parts)
+        if message := _batch_conflict(again) or _parts_conflict(again):
+            raise InputError(f"stopping.refit trains on train + valid: {message}")
     return parts
+
+
+def refitted(parts: Assembled, target: float = refit.NO_TARGET) -> Assembled:
+    """Returns the second phase of a run with `stopping.refit`: on train + valid, see `refit`.
+
+    Args:
+      parts: the run.
+      target: the loss that ends it.
+    """
+    config, data = parts.config, refit.merged(parts.data)
+    made = put_together(refit.phase(config), data, parts.parallel)
+    numbers = refit.numbers(config, parts.strengths, made.strengths, target)
+    return made._replace(strengths=numbers)
 
 
 def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assembled:
@@ -138,6 +159,11 @@ def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assem
 
 def _data_conflict(parts: Assembled) -> str | None:
     config, data = parts.config, parts.data
+    if config.stopping.refit != "none" and not len(data.splits["valid"].labels):
+        return (
+            f"data.valid is empty but stopping.refit is '{config.stopping.refit}', which trains on "
+            "train + valid; give data.valid a size, or set stopping.refit to none"
+        )
     if config.stopping.monitor.startswith("valid") and not len(data.splits["valid"].labels):
         return (
             f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
@@ -214,8 +240,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains a config to its end in a folder, or goes on with what was begun there.
 
-    The folder then holds `config.json`, `metrics.jsonl`, `checkpoints/` and `result.json`. A run
-    that was killed and started again ends as one that never was.
+    The folder then holds `config.json`, `metrics.jsonl`, `checkpoints/` and `result.json`; with
+    `stopping.refit` also `checkpoints_refit/`, and the scores are those of the refitted weights. A
+    run that was killed and started again ends as one that never was.
 
     Args:
       config: the run.
@@ -242,22 +269,75 @@ def train(
 def _train(
     parts: Assembled, workdir: Workdir, checkpoints: Checkpoints, console: Console, watch: Watch
 ) -> dict[str, Any]:
-    config, about = parts.config, {"data": parts.data.fingerprint}
-    done = checkpoints.latest()
     functions = parts.program()
-    if done is None:
-        run = functions.init(*parts.start())
-    else:
+    run = _resumed(parts, workdir, checkpoints, console)
+    run = functions.init(*parts.start()) if run is None else run
+    run, seconds = _advance(parts, functions, run, workdir, checkpoints, console, watch=watch)
+    diverged = _diverged(parts, functions, run, checkpoints)
+    result = _result(parts, functions, run, checkpoints, diverged)
+    if diverged:
+        say(
+            console,
+            f"the network diverged in {diverged}; epoch {result['best_epoch']}, the best, is kept",
+        )
+        result["diverged"] = divergence.fields(diverged, workdir.read_metrics())
+    if parts.config.stopping.refit != "none":
+        best = checkpoints.restore(result["best_epoch"], parts.shapes())
+        result, more = _refit(parts, functions, best, result, workdir, console)
+        seconds += more
+    result |= {
+        "seconds": sum(line["seconds"] for line in workdir.read_metrics()),
+        "compile_seconds": seconds,
+        "seed": parts.config.seed,
+        "device": devices(),
+        "versions": versions(),
+    }
+    workdir.write_result(result)
+    return result
+
+
+def _resumed(
+    parts: Assembled,
+    workdir: Workdir,
+    checkpoints: Checkpoints,
+    console: Console,
+    first: int = 0,
+    phase: str = "",
+) -> RunState | None:
+    """The run as its last checkpoint has it, or None before the first; `metrics.jsonl` likewise.
+
+    `first` is the epoch that the phase began after.
+    """
+    done = checkpoints.latest()
+    run = None
+    if done is not None:
         if checkpoints.about(done)["data"] != parts.data.fingerprint:
             raise InputError(
                 f"the checkpoints in '{workdir.path}' were trained on other data than "
-                f"{config.data.name} gives now; give another --workdir"
+                f"{parts.config.data.name} gives now; give another --workdir"
             )
         run = checkpoints.restore(done, parts.shapes())
-        say(console, f"resuming '{workdir.path}' after epoch {done}")
-    kept = workdir.keep_metrics(done or 0)
-    if kept != list(range(1, (done or 0) + 1)):
+        say(console, f"resuming '{workdir.path}' after {f'{phase} ' * bool(phase)}epoch {done}")
+    reached = first if done is None else done
+    if workdir.keep_metrics(reached, phase) != list(range(first + 1, reached + 1)):
         say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
+    return run
+
+
+def _advance(
+    parts: Assembled,
+    functions: Program,
+    run: RunState,
+    workdir: Workdir,
+    checkpoints: Checkpoints,
+    console: Console,
+    phase: str = "",
+    watch: Watch = watch_lib.OFF,
+) -> tuple[RunState, float]:
+    """Trains a run to its end; returns it and the seconds of compiling."""
+    config, about = parts.config, {"data": parts.data.fingerprint}
+    if _ended(config, run):
+        return run, 0.0
     arrays = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()
@@ -268,22 +348,78 @@ def _train(
     with watching as tell, EpochBar(config.epochs, int(run.epoch), console) as show:
         for after, line in epochs(parts, compiled, run, arrays):
             run = after
+            if phase:  # no epoch of a refit is chosen: there is no best
+                line = {"phase": phase, **line, "improved": False}
             workdir.add_metrics(line)
             if _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
             show(line)
             tell(line, run)
     checkpoints.wait()
-    diverged = _diverged(parts, functions, compiled, run, arrays, checkpoints)
-    result = _result(parts, functions, run, workdir, checkpoints, compile_seconds, diverged)
-    if diverged:
-        say(
-            console,
-            f"the network diverged in {diverged}; epoch {result['best_epoch']}, the best, is kept",
+    return run, compile_seconds
+
+
+def _refit(
+    parts: Assembled,
+    functions: Program,
+    best: RunState,
+    result: dict[str, Any],
+    workdir: Workdir,
+    console: Console,
+) -> tuple[dict[str, Any], float]:
+    """The second phase, from the best epoch's run and the result of the first.
+
+    Returns the result with the refitted weights' scores, and the seconds of compiling.
+    """
+    config, goes_on = parts.config, parts.config.stopping.refit == "continue"
+    target = _train_loss(parts, functions, best) if goes_on else refit.NO_TARGET
+    again, seconds = refitted(parts, target), 0.0
+    first, updates = (int(best.epoch), int(best.train.step)) if goes_on else (0, 0)
+    counts = [len(phase.data.splits["train"].labels) for phase in (parts, again)]
+    say(console, f"refit ({config.stopping.refit}) on train + valid, {counts[1]} examples")
+    with Checkpoints(workdir.refit) as checkpoints:
+        run = _resumed(again, workdir, checkpoints, console, first, phase="refit")
+        if run is None:
+            run = _refit_start(parts, again, best, result["valid_loss"])
+            checkpoints.save(run, {"data": parts.data.fingerprint})  # it may be the end already
+        for epochs, steps in refit.stretches(config, int(result["best_epoch"]), *counts):
+            part = again._replace(config=dataclasses.replace(again.config, epochs=epochs))
+            made = part.program(steps)
+            run, more = _advance(part, made, run, workdir, checkpoints, console, phase="refit")
+            seconds += more
+        checkpoints.wait()
+    if int(run.stopping.best_epoch) < int(run.epoch):
+        raise InputError(
+            f"the refit diverged: epoch {int(run.epoch)} had no finite loss; set stopping.refit to "
+            "none, or lower optimizer.learning_rate, in another --workdir"
         )
-        result["diverged"] = divergence.fields(diverged, workdir.read_metrics())
-    workdir.write_result(result)
-    return result
+    scores = measure(again, functions, run.train, SCORED)
+    about = {
+        "how": config.stopping.refit,
+        "examples": counts[1],
+        "epochs": int(run.epoch) - first,
+        "updates": int(run.train.step) - updates,
+        "ended_by": refit.ended_by(config, bool(run.stopping.stopped)),
+        "target_loss": target if goes_on else None,
+        "before": {name: result[name] for name in scores},
+    }
+    say(console, refit.summary(about))
+    return result | scores | {"refit": about}, seconds
+
+
+def _train_loss(parts: Assembled, functions: Program, run: RunState) -> float:
+    loss = measure(parts, functions, run.train, ("train",))["train_loss"]
+    assert loss is not None
+    return loss
+
+
+def _refit_start(parts: Assembled, again: Assembled, best: RunState, valid_loss: float) -> RunState:
+    """The run before a refit: the first phase's start again, or its best epoch."""
+    if parts.config.stopping.refit == "restart":  # what LSUV looks at to start is what it was
+        return again.program().init(again.strengths, *parts.start()[1:])
+    stopping = state.make_stopping(again.config.stopping, again.strengths)
+    stopping = stopping.update(best.epoch, valid_loss)
+    return best.replace(stopping=parts.parallel.put(stopping))
 
 
 def epochs(
@@ -293,7 +429,7 @@ def epochs(
 
     The run that was yielded is donated to the next epoch: copy what is to be kept.
     """
-    while int(run.epoch) < parts.config.epochs and not bool(run.stopping.stopped):
+    while not _ended(parts.config, run):
         started = time.perf_counter()
         run, measured = jax.block_until_ready(run_epoch(parts.strengths, run, *arrays))
         seconds = time.perf_counter() - started
@@ -302,16 +438,17 @@ def epochs(
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
-    last = int(run.epoch) == config.epochs or bool(run.stopping.stopped)
-    return improved or last or int(run.epoch) % config.checkpoint_every == 0
+    return improved or _ended(config, run) or int(run.epoch) % config.checkpoint_every == 0
+
+
+def _ended(config: Config, run: RunState) -> bool:
+    return int(run.epoch) >= config.epochs or bool(run.stopping.stopped)
 
 
 def _diverged(
     parts: Assembled,
     functions: Program,
-    run_epoch: Callable[..., Any],
     run: RunState,
-    arrays: Sequence[Arrays | None],
     checkpoints: Checkpoints,
 ) -> Divergence | None:
     """Where a run that a NaN has ended went wrong, from the best checkpoint or the start on."""
@@ -319,16 +456,15 @@ def _diverged(
     if best and stopped_because(run) != "nan":
         return None
     start = checkpoints.restore(best, run) if best else functions.init(*parts.start())
-    return divergence.find(parts, run_epoch, start, arrays)
+    arrays = parts.arrays("train"), parts.arrays("valid")
+    return divergence.find(parts, functions.run_epoch, start, arrays)
 
 
 def _result(
     parts: Assembled,
     functions: Program,
     run: RunState,
-    workdir: Workdir,
     checkpoints: Checkpoints,
-    compile_seconds: float,
     diverged: Divergence | None,
 ) -> dict[str, Any]:
     """The best epoch's weights on every split, and how the run went."""
@@ -340,17 +476,12 @@ def _result(
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
     best_run = checkpoints.restore(best, run)
-    scores = measure(parts, functions, best_run.train, ("test", "select", "valid"))
+    scores = measure(parts, functions, best_run.train, SCORED)
     return scores | {
         "best_epoch": best,
         "epochs": int(run.epoch),
         "stopped_because": stopped_because(run),
         "parameters": trees.count(run.train.params),
-        "seconds": sum(line["seconds"] for line in workdir.read_metrics()),
-        "compile_seconds": compile_seconds,
-        "seed": parts.config.seed,
-        "device": devices(),
-        "versions": versions(),
     }
 
 

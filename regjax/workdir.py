@@ -28,6 +28,7 @@ class Workdir:
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
         self.checkpoints = self.path / "checkpoints"
+        self.refit = self.path / "checkpoints_refit"
 
     def check(self, config: Config) -> None:
         """Says what speaks against running `config` here, before anything is computed.
@@ -46,9 +47,10 @@ class Workdir:
                     f"--workdir '{self.path}' holds a run with another config "
                     f"({'; '.join(differences)}); give another --workdir or the same config"
                 )
-        if self.checkpoints.exists() and not self.checkpoints.is_dir():
-            raise InputError(f"'{self.checkpoints}' is no folder; give another --workdir")
-        ours = (self.metrics, self.result, self.checkpoints)
+        for folder in (self.checkpoints, self.refit):
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"'{folder}' is no folder; give another --workdir")
+        ours = (self.metrics, self.result, self.checkpoints, self.refit)
         if not self.config.exists() and (found := [p.name for p in ours if p.exists()]):
             raise InputError(
                 f"--workdir '{self.path}' has {found[0]} but no config.json, so whose it is is "
@@ -106,11 +108,17 @@ class Workdir:
         lines = map(_read_object, self.metrics.read_text(errors="replace").splitlines())
         return [line for line in lines if "epoch" in line]
 
-    def keep_metrics(self, epochs: int) -> list[int]:
-        """Drops the lines of epochs after `epochs`, to be trained again; returns those kept."""
-        kept = [line for line in self.read_metrics() if line["epoch"] <= epochs]
-        write(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-        return [line["epoch"] for line in kept]
+    def keep_metrics(self, epochs: int, phase: str = "") -> list[int]:
+        """Drops a phase's lines of epochs after `epochs`, to be trained again; returns those kept.
+
+        Args:
+          epochs: up to which.
+          phase: what its lines say in `phase`; "": those that say nothing.
+        """
+        lines = [(line.get("phase", ""), line) for line in self.read_metrics()]
+        kept = [(of, line) for of, line in lines if of != phase or line["epoch"] <= epochs]
+        write(self.metrics, "".join(json.dumps(line) + "\n" for _, line in kept))
+        return [line["epoch"] for of, line in kept if of == phase]
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Appends one epoch's line."""
@@ -143,10 +151,13 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     >>> plain({"loss": float("nan"), "epoch": 3})
     {'loss': None, 'epoch': 3}
     """
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return plain(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: of(value) for name, value in values.items()}
 
 
 def write(path: Path, text: str) -> None:

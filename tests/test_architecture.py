@@ -44,6 +44,7 @@ FLOORS = {
         "optimizer",
         "parallel",
         "program",
+        "refit",
         "spread",
         "state",
         "step",

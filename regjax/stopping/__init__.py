@@ -4,7 +4,7 @@ Every criterion is a pytree with `update(epoch, metric, train_loss) -> new`, and
 `best` and `best_epoch` what the loop needs to know. Its numbers are traced: a vector of them vmaps.
 """
 
-from regjax.stopping.criterion import Never, StoppingCriterion
+from regjax.stopping.criterion import Never, Reached, StoppingCriterion
 from regjax.stopping.patience import EarlyStopping
 from regjax.stopping.prechelt import GL, PQ, UP, generalization_loss, training_progress
 
@@ -14,6 +14,7 @@ __all__ = [
     "UP",
     "EarlyStopping",
     "Never",
+    "Reached",
     "StoppingCriterion",
     "generalization_loss",
     "training_progress",

@@ -83,6 +83,33 @@ class StoppingCriterion(struct.PyTreeNode):
         raise NotImplementedError
 
 
+class Reached(StoppingCriterion):
+    """Stops when a loss is down to a target; the last finite epoch is the result, not the best.
+
+    Attributes:
+      target: the loss to come down to; −inf: never stops.
+
+    >>> reached = Reached.create(0.4).update(1, 0.5).update(2, 0.6)
+    >>> int(reached.best_epoch), bool(reached.stopped), bool(reached.update(3, 0.4).stopped)
+    (2, False, True)
+    """
+
+    target: jax.Array
+
+    @classmethod
+    def create(cls, target: Number, stop_on_nan: bool = False) -> "Reached":
+        """Returns the value before the first epoch."""
+        return cls._start(False, stop_on_nan, target=jnp.asarray(target, jnp.float32))
+
+    def _margin(self) -> Number:
+        return -jnp.inf  # whatever is finite takes the place of what was before
+
+    def _judge(
+        self, epoch: jax.Array, error: jax.Array, improved: jax.Array, train_loss: Number | None
+    ) -> tuple[Self, jax.Array]:
+        return self, error <= self.target
+
+
 class Never(StoppingCriterion):
     """Keeps the best epoch and goes on to the end, but for a NaN if `stop_on_nan`.
 

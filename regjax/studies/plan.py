@@ -166,6 +166,11 @@ def config_of(study: StudyConfig, setting: Setting, seed: int) -> Config:
     run = Config(**{name: getattr(whole, name) for name in names})
     run.seed = seed
     run.parallel = ParallelConfig("single")  # devices are shared by lanes, not by a run
+    if run.stopping.refit != "none":
+        raise InputError(
+            f"stopping.refit is '{run.stopping.refit}', which a study cannot do; set it to none, "
+            "and refit the winner's config with `regjax train`"
+        )
     try:
         return config_lib.check(run)
     except InputError as error:
