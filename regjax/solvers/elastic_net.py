@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from scipy.linalg import get_blas_funcs
 
 from regjax.solvers.proximal_gradient import Solution, momentum
@@ -110,10 +111,11 @@ def _iterate(problem: _Problem, active: jax.Array, state: _State) -> _State:
 
 def _gram(a: jax.Array) -> jax.Array:
     """a'a. Of values on a CPU by BLAS, which knows that it is symmetric, in half of XLA's time."""
-    if isinstance(a, jax.core.Tracer) or {d.platform for d in a.devices()} != {"cpu"}:
+    if isinstance(a, Tracer) or {d.platform for d in a.devices()} != {"cpu"}:
         return _matmul(a.T, a)
     columns = np.asarray(a).T  # no copy; in BLAS's order
-    upper = get_blas_funcs("syrk", (columns,))(1.0, columns)
+    syrk: Any = get_blas_funcs("syrk", (columns,))
+    upper = syrk(1.0, columns)
     return jnp.asarray(np.triu(upper) + np.triu(upper, 1).T)
 
 
