@@ -147,6 +147,8 @@ class AugmentConfig(Fields):
 class ModelConfig(Fields):
     """The network: structure, except for the dropout rate."""
 
+    # of its arithmetic; parameters, statistics, logits, loss and optimizer keep float32
+    precision: str = one_of("float32", "float32", "bfloat16")
     # or a network of your own, file:PATH:NAME
     name: str = one_of("mlp", "mlp", "cnn", "resnet", "rnn", "vit", prefix="file:")
     widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp, rnn: one hidden layer each
@@ -298,6 +300,7 @@ class Config(Fields):
     seed: int = within(0, "[0, 2147483647]")
     epochs: int = within(100, "[1, inf)")  # at most
     batch_size: int = within(32, "[1, inf)")
+    accumulate: int = within(1, "[1, inf)")  # micro-batches a step, one after the other
     eval_batch_size: int = within(250, "[1, inf)")
     checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
     data: DataConfig = field(default_factory=DataConfig)
@@ -440,6 +443,7 @@ def check(config: AnyConfig) -> AnyConfig:
     config = _checked(config, "")
     conflicts = (
         _task_conflict,
+        _accumulate_conflict,
         _penalty_conflict,
         _stopping_conflict,
         _optimizer_conflict,
@@ -487,6 +491,15 @@ def _task_conflict(config: Config) -> str | None:
         return None
     changes = ", ".join(f"{name} to {value}" for name, value in wanted.items())
     return f"data.task is '{config.data.task}', so set {changes}"
+
+
+def _accumulate_conflict(config: Config) -> str | None:
+    if config.batch_size % config.accumulate == 0:
+        return None
+    return (
+        f"accumulate is {config.accumulate}, which does not divide batch_size "
+        f"{config.batch_size} into micro-batches; change either"
+    )
 
 
 def _penalty_conflict(config: Config) -> str | None:

@@ -101,7 +101,14 @@ def assemble(config: Config) -> Assembled:
     pool = data_lib.load(config.data)
     drawn = data_lib.draw(pool, config.data, config.seed)
     parts = put_together(config, drawn, parallel.on_devices(config.parallel))
-    for conflict in (_data_conflict, _batch_conflict, _parts_conflict, _mask_conflict):
+    conflicts = (
+        _data_conflict,
+        _batch_conflict,
+        _accumulate_conflict,
+        _parts_conflict,
+        _mask_conflict,
+    )
+    for conflict in conflicts:
         if message := conflict(parts):
             raise InputError(message)
     return parts
@@ -153,6 +160,37 @@ def _batch_conflict(parts: Assembled) -> str | None:
         return (
             f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
             "a group of it, has one example, which has no batch statistics; change either by one, "
+            "or model.norm"
+        )
+    return None
+
+
+def _accumulate_conflict(parts: Assembled) -> str | None:
+    """What the norms by a batch cannot do of micro-batches."""
+    config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
+    if count == 1 or config.model.norm not in models.BATCH_NORMS:
+        return None
+    examples = len(parts.data.splits["train"].labels)
+    size = min(config.batch_size, examples)
+    # Groups and devices' own parts lie in each micro-batch: these have to be even.
+    own = 1 if config.parallel.sync_norm else spread.parts
+    groups = config.model.norm_groups if config.model.norm == "ghost_batch" else own
+    if groups > 1 and (size % (count * spread.parts * groups) or examples % size):
+        return (
+            f"accumulate is {count}, whose micro-batches of the batch of {size} and of the last of "
+            f"{examples % size or size} {spread.parts} devices and {groups} groups do not divide "
+            "evenly; change batch_size or data.train, or model.norm"
+        )
+    part = -(-size // spread.parts)
+    if spread.axis_name and part % count:  # a device's examples would be in other micro-batches
+        return (
+            f"accumulate is {count}, which does not divide the {part} examples of batch_size that "
+            f"each of {spread.parts} devices has; change either, or set parallel.mode to jit"
+        )
+    if min(size, examples % size or size) < 2 * count * groups:
+        return (
+            f"accumulate is {count} and the last batch has {examples % size or size} examples, so "
+            "a micro-batch has one, which has no batch statistics; change batch_size, accumulate "
             "or model.norm"
         )
     return None

@@ -1,0 +1,173 @@
+"""A batch in micro-batches is the batch: gradients, penalties, metrics, on one device and many."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regjax import models, normalization, parallel, state, step, strengths
+from regjax import train as train_lib
+from regjax.accumulation import dealt
+from regjax.batch import Arrays
+from regjax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    PenaltyConfig,
+    check,
+)
+from regjax.errors import InputError
+from regjax.network import Network
+from regjax.parallel import Parallel
+
+from .test_parallel import MODES, base, close, data, trained
+
+PLAIN = ModelConfig(widths=(16, 8), norm="layer")
+CASES: dict[str, dict[str, Any]] = {
+    "elastic": {},
+    "jit": {"parallel": MODES["jit"]},
+    "sharded": {"parallel": MODES["sharded"]},
+    "pmap": {"parallel": MODES["pmap"], "penalty": PenaltyConfig("entropy", 0.1)},
+    "sam": {
+        "optimizer": OptimizerConfig("sgd", 0.05, sam_rho=0.05),
+        "penalty": PenaltyConfig("nuclear", 1e-3),
+        "model": dataclasses.replace(PLAIN, kernels="spectral_norm"),
+    },
+    "proximal": {"penalty": PenaltyConfig("l1", 1e-3, mode="proximal")},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_micro_batches_change_nothing(case: str) -> None:
+    """9 steps and more in float64, every third of them of a short batch: 16, 16 and 8 of 40."""
+    whole = base(batch_size=16, model=PLAIN, **{})
+    whole = dataclasses.replace(whole, **CASES[case])
+    parts = dataclasses.replace(whole, accumulate=4)
+    alone = trained(whole, Parallel(), 3)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
+        alone,
+        trained(parts, parallel.on_devices(parts.parallel), 3)
+        if "parallel" in CASES[case]
+        else trained(parts, Parallel(), 3),
+    )
+
+
+def test_devices_change_nothing_of_micro_batches_with_batch_norm() -> None:
+    config = base(batch_size=16, accumulate=2)
+    alone = trained(config, Parallel(), 3)
+    for mode in ("jit", "pmap"):
+        jax.tree.map(close, alone, trained(config, parallel.on_devices(MODES[mode]), 3))
+
+
+def stepped(config: Config, rows: int, examples: int) -> Any:
+    """One step in float32 on a batch of `rows` of which `examples` count."""
+    arrays = data((6,), rows)
+    network = Network(config.model, models.build(config.model, (6,), 3), 3)
+    numbers = strengths.from_config(config, rows)
+    run = state.init(config, network, numbers, arrays.images, jax.random.key(0))
+    batch = arrays.take(jnp.arange(rows), (jnp.arange(rows) < examples).astype(jnp.float32))
+    train_step = jax.jit(step.make_train_step(config, network))
+    return batch, run.train, *train_step(numbers, run.train, batch, run.key)
+
+
+def test_the_first_step_in_float32() -> None:
+    config = base(batch_size=16, model=PLAIN)
+    ends = [
+        stepped(dataclasses.replace(config, accumulate=count), 16, 13)[2].params for count in (1, 8)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *ends)
+
+
+def test_running_statistics_are_the_mean_by_count() -> None:
+    """By hand: 3 micro-batches of 4, 3 and 3, the first layer's inputs known."""
+    config = base(batch_size=12, accumulate=3, model=ModelConfig(widths=(8,), norm="batch"))
+    batch, before, after, _ = stepped(config, 12, 10)
+    kernel, bias = (
+        before.params["dense_0"].values()
+        if False
+        else (
+            before.params["dense_0"]["kernel"],
+            before.params["dense_0"].get("bias", jnp.zeros(8)),
+        )
+    )
+    expected = {"mean": jnp.zeros(8), "variance": jnp.zeros(8)}
+    for micro in range(3):
+        rows = batch.images[:10][micro::3] @ kernel + bias[None]
+        stats = normalization.statistics(rows, (0,))
+        expected["mean"] += len(rows) / 10 * 0.1 * stats.mean[0]
+        fresh = 0.9 + 0.1 * normalization.unbiased(stats)[0]
+        expected["variance"] += len(rows) / 10 * fresh
+    seen = after.statistics["batch_stats"]["norm_0"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(seen[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_drawn_anew_for_each_micro_batch() -> None:
+    model = ModelConfig(widths=(64,), dropout_rate=0.5)
+    config = base(batch_size=2, accumulate=2, model=model, penalty=PenaltyConfig())
+    arrays = Arrays(jnp.ones((2, 6)), jnp.zeros(2, jnp.int32), jnp.zeros(()), jnp.ones(()))
+    network = Network(model, models.build(model, (6,), 3), 3)
+    numbers = strengths.from_config(config, 2)
+    run = state.init(config, network, numbers, arrays.images, jax.random.key(0))
+    batch = arrays.take(jnp.arange(2), jnp.ones(2))
+    from regjax.accumulation import make_gradient
+
+    grads, _ = make_gradient(config, network)(run.train.params, numbers, {}, batch, run.key)
+    seen = np.unique(np.asarray((grads["head"]["kernel"] != 0).sum()))
+    dropped = np.asarray(grads["head"]["kernel"][:, 0] == 0).mean()
+    assert seen and 0.05 < dropped < 0.75
+
+
+def test_memory_falls() -> None:
+    used = {}
+    for count in (1, 8):
+        model = ModelConfig(widths=(256, 256))
+        config = Config(batch_size=2048, accumulate=count, model=model)
+        network = Network(model, models.build(model, (6,), 3), 3)
+        arrays, numbers = data((6,), 2048), strengths.from_config(config, 2048)
+        run = state.init(config, network, numbers, arrays.images, jax.random.key(0))
+        batch = arrays.take(jnp.arange(2048), jnp.ones(2048))
+        lowered = jax.jit(step.make_train_step(config, network)).lower(
+            numbers, run.train, batch, run.key
+        )
+        memory = lowered.compile().memory_analysis()
+        assert memory is not None
+        used[count] = memory.temp_size_in_bytes
+    assert used[8] < used[1] / 2, used
+
+
+def test_examples_are_dealt_in_turn() -> None:
+    batch = data((2,), 7).take(jnp.arange(7), jnp.ones(7))
+    assert dealt(batch, 3).mask.sum(axis=1).tolist() == [3, 2, 2]
+    assert dealt(batch, 3).images.shape == (3, 3, 2)
+
+
+@pytest.mark.parametrize("accumulate", [3, 64])
+def test_micro_batches_that_do_not_divide_the_batch(accumulate: int) -> None:
+    with pytest.raises(InputError, match="does not divide batch_size 32"):
+        check(Config(accumulate=accumulate))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulate": 32}, "a micro-batch has one"),
+        ({"accumulate": 16}, "the last batch has 4 examples"),
+        ({"accumulate": 4, "parallel": ParallelConfig("pmap", 2), "batch_size": 4}, "divide the 2"),
+        ({"accumulate": 2, "parallel": ParallelConfig("jit", 8, sync_norm=False)}, "evenly"),
+    ],
+)
+def test_micro_batches_without_statistics(changes: dict[str, Any], message: str) -> None:
+    config = Config(
+        data=DataConfig(train=100, valid=100, select=100, test=100),
+        model=ModelConfig(widths=(8,), norm="batch"),
+        parallel=ParallelConfig("single"),
+    )
+    with pytest.raises(InputError, match=message):
+        train_lib.assemble(dataclasses.replace(config, **changes))
