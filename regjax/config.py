@@ -147,8 +147,6 @@ class AugmentConfig(Fields):
 class ModelConfig(Fields):
     """The network: structure, except for the dropout rate."""
 
-    # of its arithmetic; parameters, statistics, logits, loss and optimizer keep float32
-    precision: str = one_of("float32", "float32", "bfloat16")
     # or a network of your own, file:PATH:NAME
     name: str = one_of("mlp", "mlp", "cnn", "resnet", "rnn", "vit", prefix="file:")
     widths: tuple[int, ...] = within((128, 128), "[1, inf)")  # mlp, rnn: one hidden layer each
@@ -182,6 +180,8 @@ class ModelConfig(Fields):
     heads: int = within(4, "[1, inf)")  # vit
     mlp_ratio: int = within(4, "[1, inf)")  # vit: hidden width / token width
     pooling: str = one_of("token", "token", "mean")  # vit: what the head reads
+    # of its arithmetic; parameters, statistics, logits, loss and optimizer keep float32
+    precision: str = one_of("float32", "float32", "bfloat16")
     softmax_before_loss: bool = False  # cross-entropy of the softmax, as some notebooks have it
 
 
