@@ -168,30 +168,33 @@ def _batch_conflict(parts: Assembled) -> str | None:
 def _accumulate_conflict(parts: Assembled) -> str | None:
     """What the norms by a batch cannot do of micro-batches."""
     config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
-    if count == 1 or config.model.norm not in models.BATCH_NORMS:
+    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    if count == 1 or norm not in models.BATCH_NORMS:
         return None
-    examples = len(parts.data.splits["train"].labels)
     size = min(config.batch_size, examples)
-    # Groups and devices' own parts lie in each micro-batch: these have to be even.
-    own = 1 if config.parallel.sync_norm else spread.parts
-    groups = config.model.norm_groups if config.model.norm == "ghost_batch" else own
-    if groups > 1 and (size % (count * spread.parts * groups) or examples % size):
+    last, held = examples % size or size, -(-size // spread.parts)
+    if spread.axis_name and held % count:  # its examples would be in other micro-batches
         return (
-            f"accumulate is {count}, whose micro-batches of the batch of {size} and of the last of "
-            f"{examples % size or size} {spread.parts} devices and {groups} groups do not divide "
-            "evenly; change batch_size or data.train, or model.norm"
+            f"accumulate is {count}, which does not divide the {held} examples of a batch that "
+            f"each of {spread.parts} devices has; change it or batch_size, or set parallel.mode to "
+            "jit"
         )
-    part = -(-size // spread.parts)
-    if spread.axis_name and part % count:  # a device's examples would be in other micro-batches
+    own = not config.parallel.sync_norm and norm == "batch"
+    groups = config.model.norm_groups if norm == "ghost_batch" else spread.parts if own else 1
+    if groups > 1 and (size % (count * spread.parts) or size // count % groups):
         return (
-            f"accumulate is {count}, which does not divide the {part} examples of batch_size that "
-            f"each of {spread.parts} devices has; change either, or set parallel.mode to jit"
+            f"accumulate is {count}, but micro-batches of a batch of {size} are not divided evenly "
+            f"by {spread.parts} devices and {groups} groups of model.norm; change any"
         )
-    if min(size, examples % size or size) < 2 * count * groups:
+    rows = -(-size // (count * groups))
+    # Under pmap a device that normalizes by itself has a full part or what is left.
+    batches = {held, size % held, last % held} if own and spread.axis_name else {size, last}
+    micro = {n for batch in batches for n in (batch // count, -(-batch // count))}
+    if rows == 1 or any(n % rows == 1 for n in micro):
         return (
-            f"accumulate is {count} and the last batch has {examples % size or size} examples, so "
-            "a micro-batch has one, which has no batch statistics; change batch_size, accumulate "
-            "or model.norm"
+            f"accumulate is {count}, which of a batch of {size}, or of the last of {last}, leaves "
+            "a micro-batch, or a group of it, with one example, which has no batch statistics; "
+            "change accumulate, batch_size or model.norm"
         )
     return None
 

@@ -50,17 +50,17 @@ def data() -> Arrays:
 
 
 def stepped(config: Config) -> Any:
-    """Network, state before and after a step, its metrics, and what `evaluate` gives then."""
+    """State before and after a step, its metrics, and what `evaluate` gives then."""
     network = Network(config.model, models.build(config.model, SHAPE, 3), 3)
     arrays, numbers = data(), strengths.from_config(config, 16)
-    run = state.init(config, network, numbers, arrays.images[:1], jax.random.key(0))
 
-    def both(run: Any) -> Any:
+    def both(key: jax.Array) -> Any:
+        run = state.init(config, network, numbers, arrays.images[:1], key)
         batch = arrays.take(jnp.arange(8), jnp.ones(8).at[6:].set(0))
         after, measured = step.make_train_step(config, network)(numbers, run.train, batch, run.key)
-        return after, measured, step.make_evaluate(config, network)(after, arrays)
+        return run.train, after, measured, step.make_evaluate(config, network)(after, arrays)
 
-    return network, run.train, *jax.jit(both)(run)
+    return jax.jit(both)(jax.random.key(0))
 
 
 def floating(tree: Any) -> set[str]:
@@ -72,10 +72,10 @@ def floating(tree: Any) -> set[str]:
 def test_a_step_of_every_network(name: str) -> None:
     """All that goes out of a step is float32, and near what float32 makes of it."""
     setting = {"model.name": name, "model.dropout": "connect", **CASES[name]}
-    _, before, after, measured, evaluated = stepped(
+    before, after, measured, evaluated = stepped(
         configured(**setting, **{"model.precision": "bfloat16"})
     )
-    *_, wide, wide_measured, wide_evaluated = stepped(configured(**setting))
+    _, wide, wide_measured, wide_evaluated = stepped(configured(**setting))
     assert floating((after, measured, evaluated)) == {"float32"}
     for ours, theirs in (
         (measured["loss"].compute(), wide_measured["loss"].compute()),
@@ -115,8 +115,8 @@ def test_every_layer_computes_in_half_precision(name: str) -> None:
 
 def test_dropped_weights_and_a_traced_rate() -> None:
     setting = {"model.dropout": "connect", "model.dropout_rate": 0.5}
-    *_, after, measured, _ = stepped(configured(**setting, **{"model.precision": "bfloat16"}))
-    *_, wide, _ = stepped(configured(**setting))
+    _, after, measured, _ = stepped(configured(**setting, **{"model.precision": "bfloat16"}))
+    _, _, wide, _ = stepped(configured(**setting))
     assert floating((after, measured)) == {"float32"}
     np.testing.assert_allclose(measured["loss"].compute(), wide["loss"].compute(), rtol=0.05)
 
@@ -124,7 +124,7 @@ def test_dropped_weights_and_a_traced_rate() -> None:
 def test_penalties_look_at_the_parameters_as_they_are() -> None:
     setting = {"penalty.name": "l2", "penalty.strength": 0.1}
     penalties = [
-        stepped(configured(**setting, **{"model.precision": kind}))[3]["penalty"]
+        stepped(configured(**setting, **{"model.precision": kind}))[2]["penalty"]
         for kind in ("float32", "bfloat16")
     ]
     assert penalties[0] == penalties[1]
