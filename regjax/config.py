@@ -180,6 +180,8 @@ class ModelConfig(Fields):
     heads: int = within(4, "[1, inf)")  # vit
     mlp_ratio: int = within(4, "[1, inf)")  # vit: hidden width / token width
     pooling: str = one_of("token", "token", "mean")  # vit: what the head reads
+    # of its arithmetic; parameters, statistics, logits, loss and optimizer keep float32
+    precision: str = one_of("float32", "float32", "bfloat16")
     softmax_before_loss: bool = False  # cross-entropy of the softmax, as some notebooks have it
 
 
@@ -305,6 +307,7 @@ class Config(Fields):
     seed: int = within(0, "[0, 2147483647]")
     epochs: int = within(100, "[1, inf)")  # at most
     batch_size: int = within(32, "[1, inf)")
+    accumulate: int = within(1, "[1, inf)")  # micro-batches a step, one after the other
     eval_batch_size: int = within(250, "[1, inf)")
     checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
     data: DataConfig = field(default_factory=DataConfig)
@@ -447,6 +450,7 @@ def check(config: AnyConfig) -> AnyConfig:
     config = _checked(config, "")
     conflicts = (
         _task_conflict,
+        _accumulate_conflict,
         _penalty_conflict,
         _stopping_conflict,
         _refit_conflict,
@@ -495,6 +499,15 @@ def _task_conflict(config: Config) -> str | None:
         return None
     changes = ", ".join(f"{name} to {value}" for name, value in wanted.items())
     return f"data.task is '{config.data.task}', so set {changes}"
+
+
+def _accumulate_conflict(config: Config) -> str | None:
+    if config.batch_size % config.accumulate == 0:
+        return None
+    return (
+        f"accumulate is {config.accumulate}, which does not divide batch_size "
+        f"{config.batch_size} into micro-batches; change either"
+    )
 
 
 def _penalty_conflict(config: Config) -> str | None:

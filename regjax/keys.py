@@ -15,6 +15,7 @@ SHUFFLE = "shuffle"
 DROPOUT = "dropout"
 AUGMENT = "augment"
 NOISE = "noise"
+MICRO = "micro"
 SPLIT = "split"
 
 

@@ -1,13 +1,14 @@
 """The network as training sees it: a Flax module, and what a config does to its weights.
 
-`init` gives parameters and statistics, `apply` logits and new statistics; dropped weights and
-norms of weights are done here, on the tree of parameters, so that any module has them.
+`init` gives parameters and statistics, `apply` logits and new statistics; dropped weights, norms
+of weights and half precision are done here, on the tree of parameters, so that any module has them.
 """
 
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from regjax import initializers, keys
 from regjax.config import ModelConfig
@@ -66,6 +67,10 @@ class Network(NamedTuple):
     ) -> tuple[jax.Array, PyTree]:
         """Returns logits and the new statistics, which are the old ones in inference.
 
+        With `precision` bfloat16 the module is given parameters and inputs of that dtype, and what
+        goes in and comes out here keeps its own: logits are float32, statistics what they were, and
+        gradients come in the dtype of the parameters. Norms of weights are taken before.
+
         Args:
           params, statistics: as `init` gave them.
           inputs: `(N, ...)`.
@@ -83,6 +88,9 @@ class Network(NamedTuple):
         if train and key is not None and dropout_rate is not None and config.dropout == "connect":
             params = drop_connect(key, params, dropout_rate, "kernels")
             dropout_rate = None
+        half = config.precision == "bfloat16"
+        if half:
+            params, inputs = _cast((params, inputs), jnp.bfloat16)
         logits, updated = self.module.apply(
             {"params": params, **rest},
             inputs,
@@ -92,6 +100,10 @@ class Network(NamedTuple):
             rngs={} if key is None else {keys.DROPOUT: key},
             mutable=list(rest) if train else [],
         )
+        if half:
+            logits = _cast(logits, jnp.float32)
+        if half and train:  # our norms keep float32 by themselves; a user's module may not
+            updated = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(updated), rest)
         return logits, {**(updated if train else rest), **vectors}
 
     def _lsuv(self, params: PyTree, variables: PyTree, inputs: jax.Array) -> PyTree:
@@ -109,6 +121,15 @@ class Network(NamedTuple):
             return {"/".join([*path[:-1], "kernel"]): leaf for path, leaf in named}
 
         return initializers.lsuv(outputs, params)
+
+
+def _cast(tree: PyTree, dtype: Any) -> PyTree:
+    """The tree with its floating arrays in a dtype."""
+
+    def cast(x: jax.Array) -> jax.Array:
+        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)
 
 
 def _fixup(params: PyTree) -> PyTree:

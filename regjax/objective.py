@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from regjax import keys, losses, metrics, penalties, trees
 from regjax.batch import Batch
@@ -104,8 +105,25 @@ def make_objective(
     `parts.penalty` is λ·Ω, also where a proximal step has its place. Of a batch in parts, each part
     has its share of both, and the values, as their gradients, add up to those of the whole batch.
     """
+    of_examples = make_example_terms(config, network, spread)
+    of_weights = make_weight_term(config, spread)
 
     def objective(
+        params: PyTree, strengths: Strengths, statistics: PyTree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, Parts]:
+        value, parts = of_examples(params, strengths, statistics, batch, key)
+        added, penalty = of_weights(params, strengths)
+        return value + added, parts._replace(penalty=parts.penalty + penalty)
+
+    return objective
+
+
+def make_example_terms(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[PyTree, Strengths, PyTree, Batch, jax.Array], tuple[jax.Array, Parts]]:
+    """Returns the part of `make_objective`'s that is a mean over examples, called as it is."""
+
+    def example_terms(
         params: PyTree, strengths: Strengths, statistics: PyTree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts]:
         forward = partial(
@@ -119,8 +137,7 @@ def make_objective(
         )
         logits, updated = forward(batch.images)
         targets = batch.labels if batch.targets is None else batch.targets
-        each = example_losses(config, logits, targets, strengths)
-        loss = metrics.Mean.of(each, batch.mask)
+        loss = metrics.Mean.of(example_losses(config, logits, targets, strengths), batch.mask)
         if config.penalty.name == "jacobian":
             directions = keys.stream(key, "jacobian")
             omega = penalties.jacobian(lambda x: forward(x)[0], batch.images, directions)
@@ -128,13 +145,29 @@ def make_objective(
         elif config.penalty.name == "entropy":
             omega = spread.share(metrics.Mean.of(penalties.entropy(logits), batch.mask))
         else:
-            covered = trees.select(params, config.penalty.mask)
-            scale = penalties.scale_factor(config.penalty.scale, covered, strengths[EXAMPLES])
-            omega = spread.once(scale * parameter_penalty(config.penalty, strengths)(covered))
+            omega = jnp.zeros((), logits.dtype)
         penalty = strengths["penalty.strength"] * omega
         scored = score(config, logits, batch.labels, batch.mask)
-        parts = Parts(penalty, {"loss": loss, **scored}, updated)
-        value = spread.share(loss)
-        return value if config.penalty.mode == "proximal" else value + penalty, parts
+        return spread.share(loss) + penalty, Parts(penalty, {"loss": loss, **scored}, updated)
 
-    return objective
+    return example_terms
+
+
+def make_weight_term(
+    config: Config, spread: Spread = ALONE
+) -> Callable[[PyTree, Strengths], tuple[jax.Array, jax.Array]]:
+    """Returns the part that looks at parameters alone: `weight_term(params, strengths)`.
+
+    It is what is added to the objective, 0 where a proximal step has its place, and λ·Ω.
+    """
+
+    def weight_term(params: PyTree, strengths: Strengths) -> tuple[jax.Array, jax.Array]:
+        if config.penalty.name in ("jacobian", "entropy"):
+            return jnp.zeros(()), jnp.zeros(())
+        covered = trees.select(params, config.penalty.mask)
+        scale = penalties.scale_factor(config.penalty.scale, covered, strengths[EXAMPLES])
+        omega = spread.once(scale * parameter_penalty(config.penalty, strengths)(covered))
+        penalty = strengths["penalty.strength"] * omega
+        return jnp.zeros(()) if config.penalty.mode == "proximal" else penalty, penalty
+
+    return weight_term

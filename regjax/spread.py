@@ -29,11 +29,14 @@ class Spread(NamedTuple):
       parts: into how many each batch is divided.
       sharding: under `jit`, of a batch's first axis.
       axis_name: under `pmap`, the devices' axis.
+      count: examples of the whole, where what is computed at once is less: a micro-batch; None:
+        what all parts have.
     """
 
     parts: int = 1
     sharding: Sharding | None = None
     axis_name: str | None = None
+    count: jax.Array | None = None
 
     def rows(self, order: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
         """An order of examples as batches, each padded until it can be divided; this part of each.
@@ -71,7 +74,7 @@ class Spread(NamedTuple):
 
     def share(self, mean: Mean) -> jax.Array:
         """This part's share of the mean over all parts: their total is the mean."""
-        return mean.total / self.total(mean.count)
+        return mean.total / (self.total(mean.count) if self.count is None else self.count)
 
     def once(self, value: jax.Array) -> jax.Array:
         """This part's share of a value that every part has: their total is the value."""

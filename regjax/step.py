@@ -14,12 +14,13 @@ import optax
 from jax import lax
 
 from regjax import keys, metrics
+from regjax.accumulation import make_gradient
 from regjax.augmentation import augmented
 from regjax.averaging import averaged
 from regjax.batch import Arrays, Batch
 from regjax.config import Config
 from regjax.network import Network
-from regjax.objective import example_losses, make_objective, score, targets_of
+from regjax.objective import example_losses, score, targets_of
 from regjax.optimizer import learning_rate, make_optimizer
 from regjax.spread import ALONE, Spread
 from regjax.state import RunState, TrainState
@@ -38,15 +39,14 @@ def make_train_step(
     merged over batches; `penalty` (λ·Ω), `gradient_norm` (of the whole objective, before clipping)
     and `learning_rate`. Of a batch in parts, they and the new state are those of the whole batch.
     """
-    objective = make_objective(config, network, spread)
+    of_batch = make_gradient(config, network, spread)
 
     def train_step(
         strengths: Strengths, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def gradient(params: PyTree) -> tuple[PyTree, Any]:
-            differentiate = jax.grad(objective, has_aux=True)
             arguments = (params, strengths, state.statistics, batch, spread.key(key))
-            grads, parts = differentiate(*arguments)
+            grads, parts = of_batch(*arguments)
             return spread.total(grads), parts
 
         grads, parts = gradient(state.params)

@@ -118,7 +118,14 @@ def assemble(config: Config) -> Assembled:
     pool = data_lib.load(config.data)
     drawn = data_lib.draw(pool, config.data, config.seed)
     parts = put_together(config, drawn, parallel.on_devices(config.parallel))
-    for conflict in (_data_conflict, _batch_conflict, _parts_conflict, _mask_conflict):
+    conflicts = (
+        _data_conflict,
+        _batch_conflict,
+        _accumulate_conflict,
+        _parts_conflict,
+        _mask_conflict,
+    )
+    for conflict in conflicts:
         if message := conflict(parts):
             raise InputError(message)
     if config.stopping.refit != "none":
@@ -193,6 +200,40 @@ def _batch_conflict(parts: Assembled) -> str | None:
             f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
             "a group of it, has one example, which has no batch statistics; change either by one, "
             "or model.norm"
+        )
+    return None
+
+
+def _accumulate_conflict(parts: Assembled) -> str | None:
+    """What the norms by a batch cannot do of micro-batches."""
+    config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
+    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    if count == 1 or norm not in models.BATCH_NORMS:
+        return None
+    size = min(config.batch_size, examples)
+    last, held = examples % size or size, -(-size // spread.parts)
+    if spread.axis_name and held % count:  # its examples would be in other micro-batches
+        return (
+            f"accumulate is {count}, which does not divide the {held} examples of a batch that "
+            f"each of {spread.parts} devices has; change it or batch_size, or set parallel.mode to "
+            "jit"
+        )
+    own = not config.parallel.sync_norm and norm == "batch"
+    groups = config.model.norm_groups if norm == "ghost_batch" else spread.parts if own else 1
+    if groups > 1 and (size % (count * spread.parts) or size // count % groups):
+        return (
+            f"accumulate is {count}, but micro-batches of a batch of {size} are not divided evenly "
+            f"by {spread.parts} devices and {groups} groups of model.norm; change any"
+        )
+    rows = -(-size // (count * groups))
+    # Under pmap a device that normalizes by itself has a full part or what is left.
+    batches = {held, size % held, last % held} if own and spread.axis_name else {size, last}
+    micro = {n for batch in batches for n in (batch // count, -(-batch // count))}
+    if rows == 1 or any(n % rows == 1 for n in micro):
+        return (
+            f"accumulate is {count}, which of a batch of {size}, or of the last of {last}, leaves "
+            "a micro-batch, or a group of it, with one example, which has no batch statistics; "
+            "change accumulate, batch_size or model.norm"
         )
     return None
 

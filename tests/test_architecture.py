@@ -36,6 +36,7 @@ FLOORS = {
     },
     2: {"config", "data", "models", "strengths", "sweeps"},
     3: {
+        "accumulation",
         "augmentation",
         "averaging",
         "batch",

@@ -19,8 +19,8 @@ class EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): PyTorch's encoder layer with `norm_first`.
 
     Attention is Flax's `dot_product_attention` (JAX's takes the softmax in float32, also of
-    float64) over heads of width D / heads, with queries, keys and values from one dense layer,
-    stacked in this order.
+    float64; here only half precision is widened so) over heads of width D / heads, with queries,
+    keys and values from one dense layer, stacked in this order.
 
     Attributes:
       heads: must divide D.
@@ -58,7 +58,10 @@ class EncoderBlock(nn.Module):
             raise ValueError(f"heads must divide the width {width}, got {self.heads}")
         y = self.norm(name="norm_0")(x, train=train, mask=mask) if self.norm else x
         qkv = dense(y, 3 * width, scheme, "qkv").reshape(*x.shape[:2], 3, self.heads, -1)
-        y = nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        # Flax leaves what it has widened wide.
+        half = jnp.finfo(y.dtype).bits < 32
+        y = nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0), force_fp32_for_softmax=half)
+        y = y.astype(qkv.dtype)
         rate = dropout_rate if train else None
         x = x + self._branch(dense(y.reshape(x.shape), width, scheme, "out"), rate)
         y = self.norm(name="norm_1")(x, train=train, mask=mask) if self.norm else x
