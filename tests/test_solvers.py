@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, MultiTaskLasso, enet_path
 
 from regjax import solvers
 from regjax.penalties import prox_elastic_net, prox_group_lasso, prox_l1, prox_none
+from regjax.solvers import elastic_net
 
 from .parity import compare
 
@@ -184,7 +185,7 @@ def test_new_strengths_and_ratios_compile_nothing() -> None:
     counts = []
     for i in range(3):
         path(x, y, jnp.arange(4.0) * i, 0.5 + i / 10, tolerance=10.0**-i, max_iterations=50 + i)
-        counts.append(solvers.elastic_net_path._cache_size())
+        counts.append(elastic_net._solve._cache_size())
     assert counts[0] == counts[2]
 
 
