@@ -56,13 +56,15 @@ def fingerprint(path: Path) -> dict[str, Any]:
     shapes = assemble(workdir.read_config()).shapes()
     bits = {}
     with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
-        for epoch in {result["best_epoch"], checkpoints.latest()}:
-            run = checkpoints.restore(epoch, shapes)
+        latest = checkpoints.latest()
+        assert latest is not None
+        for number in {checkpoints.about(latest)["best"], latest}:
+            run = checkpoints.restore(number, shapes)
             run = run.replace(key=jax.random.key_data(run.key))
             digest = hashlib.sha256()
             for leaf in jax.tree.leaves(jax.device_get(run)):
                 digest.update(leaf.tobytes())
-            bits[epoch] = digest.hexdigest()
+            bits[number] = digest.hexdigest()
     epochs = [line["epoch"] for line in workdir.read_metrics()]
     timed = ("seconds", "compile_seconds")
     kept = {name: value for name, value in result.items() if name not in timed}

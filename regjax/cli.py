@@ -3,12 +3,13 @@
 JAX is imported by the commands, not by this module, so that help and mistakes answer at once.
 """
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ml_collections import config_flags
 import regjax
 from regjax import config as config_lib
 from regjax.config import Config, StudyConfig
-from regjax.errors import InputError, did_you_mean
+from regjax.errors import InputError, Interrupted, did_you_mean
 
 USAGE = 2  # exit code of bad input
 
@@ -92,7 +93,8 @@ def _train(values: flags.FlagValues) -> None:
     from regjax import progress, train
 
     console = Console()
-    result = train.train(config, workdir, console)
+    with _asked_to_end() as asked:
+        result = train.train(config, workdir, console, lambda: bool(asked))
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]
@@ -259,6 +261,9 @@ def main(argv: list[str]) -> int:
     except (InputError, flags.Error) as error:
         print(f"regjax: error: {_one_line(error)}", file=sys.stderr)
         return USAGE
+    except Interrupted as end:
+        print(f"regjax: interrupted; {end}", file=sys.stderr)
+        return end.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
         return 0
@@ -340,11 +345,33 @@ def _interrupted(number: int, frame: Any) -> None:
 
     A KeyboardInterrupt may be swallowed by a callback from C++, or end in a crash of its threads.
     """
-    del number, frame
+    del frame
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # the progress bar hides it
     line = f"{show_cursor}regjax: interrupted; the same command goes on from here\n"
     os.write(2, line.encode())
-    os._exit(130)
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[list[int]]:
+    """Yields a list that the first SIGINT or SIGTERM is put on; a second one ends the process."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            _interrupted(number, frame)
+        asked.append(number)
+        os.write(2, b"regjax: saving after this update; once more ends it at once\n")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    except Interrupted as end:
+        end.code = 128 + asked[0]
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run() -> None:

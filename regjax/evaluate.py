@@ -39,16 +39,15 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
     parts = assemble(config)
     with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
         latest = checkpoints.latest()
-        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
-        epoch = about["best_epoch"]
-        if not epoch:
+        about = checkpoints.about(latest) if latest else {"best": 0}
+        if not about["best"]:
             raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
         if about["data"] != parts.data.fingerprint:
             raise InputError(
                 f"{parts.config.data.name} is not the data that '{path}' was trained on; put "
                 "those back, or train anew in another --workdir"
             )
-        return parts, checkpoints.restore(epoch, parts.shapes())
+        return parts, checkpoints.restore(about["best"], parts.shapes())
 
 
 def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:

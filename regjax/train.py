@@ -11,17 +11,29 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 
 import regjax
-from regjax import augmentation, models, optimizer, parallel, program, state, strengths, trees
+from regjax import (
+    augmentation,
+    checkpoint,
+    models,
+    optimizer,
+    parallel,
+    program,
+    state,
+    strengths,
+    trees,
+)
 from regjax import data as data_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
 from regjax.data import Data
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.network import Network
+from regjax.pace import Pace
 from regjax.parallel import ALONE, Parallel
 from regjax.program import Program
 from regjax.progress import EpochBar, say
@@ -193,7 +205,12 @@ def _mask_conflict(parts: Assembled) -> str | None:
     return None
 
 
-def train(config: Config, path: str | Path, console: Console | None = None) -> dict[str, Any]:
+def train(
+    config: Config,
+    path: str | Path,
+    console: Console | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
     """Trains a config to its end in a folder, or goes on with what was begun there.
 
     The folder then holds `config.json`, `metrics.jsonl`, `checkpoints/` and `result.json`. A run
@@ -203,12 +220,14 @@ def train(config: Config, path: str | Path, console: Console | None = None) -> d
       config: the run.
       path: its folder.
       console: where to report; by default to standard output.
+      interrupted: asked about once a second, between two updates, whether to save and end.
 
     Returns:
       What `result.json` says.
 
     Raises:
       InputError: input that cannot be used, or a network that diverged at once.
+      Interrupted: it was.
     """
     console, workdir, config = console or Console(), Workdir(path), check(config)
     workdir.check(config)
@@ -217,57 +236,97 @@ def train(config: Config, path: str | Path, console: Console | None = None) -> d
         return result
     run_parts = assemble(config)
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
-        return _train(run_parts, workdir, checkpoints, console)
+        return _train(run_parts, workdir, checkpoints, console, interrupted)
 
 
 def _train(
-    parts: Assembled, workdir: Workdir, checkpoints: Checkpoints, console: Console
+    parts: Assembled,
+    workdir: Workdir,
+    checkpoints: Checkpoints,
+    console: Console,
+    interrupted: Callable[[], bool],
 ) -> dict[str, Any]:
     config, about = parts.config, {"data": parts.data.fingerprint}
-    done = checkpoints.latest()
     functions = parts.program()
-    if done is None:
-        run = functions.init(*parts.start())
-    else:
-        if checkpoints.about(done)["data"] != parts.data.fingerprint:
-            raise InputError(
-                f"the checkpoints in '{workdir.path}' were trained on other data than "
-                f"{config.data.name} gives now; give another --workdir"
-            )
-        run = checkpoints.restore(done, parts.shapes())
-        say(console, f"resuming '{workdir.path}' after epoch {done}")
-    kept = workdir.keep_metrics(done or 0)
-    if kept != list(range(1, (done or 0) + 1)):
-        say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
+    run = _start(parts, functions, workdir, checkpoints, console)
     arrays = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()
-    compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
+    compiled = functions.compiled(parts.strengths, run, *arrays)
     compile_seconds = time.perf_counter() - compiling
 
     with EpochBar(config.epochs, int(run.epoch), console) as show:
-        for after, line in epochs(parts, compiled, run, arrays):
+        for after, line in epochs(parts, compiled, run, arrays, interrupted):
             run = after
-            workdir.add_metrics(line)
-            if _worth_saving(config, run, bool(line["improved"])):
+            if line is not None:
+                workdir.add_metrics(line)
+                show(line)
+            if line is None or _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
-            show(line)
+            if line is None:
+                checkpoints.wait()
+                raise Interrupted(
+                    f"saved after epoch {run.epoch} and {run.progress.position} updates; the same "
+                    "command goes on from here"
+                )
     checkpoints.wait()
     result = _result(parts, functions, run, workdir, checkpoints, compile_seconds)
     workdir.write_result(result)
     return result
 
 
+def _start(
+    parts: Assembled,
+    functions: Program,
+    workdir: Workdir,
+    checkpoints: Checkpoints,
+    console: Console,
+) -> RunState:
+    """The run at its beginning, or where its latest checkpoint has it."""
+    done = checkpoints.latest()
+    if done is None:
+        run = functions.init(*parts.start())
+    else:
+        if checkpoints.about(done)["data"] != parts.data.fingerprint:
+            raise InputError(
+                f"the checkpoints in '{workdir.path}' were trained on other data than "
+                f"{parts.config.data.name} gives now; give another --workdir"
+            )
+        run = checkpoints.restore(done, parts.shapes())
+        updates = f" and {run.progress.position} updates" if run.progress.position else ""
+        say(console, f"resuming '{workdir.path}' after epoch {run.epoch}{updates}")
+    epoch = int(run.epoch)
+    if workdir.keep_metrics(epoch) != list(range(1, epoch + 1)):
+        say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
+    return run
+
+
 def epochs(
-    parts: Assembled, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
-) -> Iterator[tuple[RunState, dict[str, Any]]]:
+    parts: Assembled,
+    functions: Program,
+    run: RunState,
+    arrays: Sequence[Any],
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[RunState, dict[str, Any] | None]]:
     """Yields the run after each epoch until it ends, and the epoch's metrics as numbers.
 
+    When it is interrupted, the run as it is, and None; that is the last.
     The run that was yielded is donated to the next epoch: copy what is to be kept.
     """
+    steps, pace = functions.steps(arrays[0]), Pace()
     while int(run.epoch) < parts.config.epochs and not bool(run.stopping.stopped):
-        started = time.perf_counter()
-        run, measured = jax.block_until_ready(run_epoch(parts.strengths, run, *arrays))
+        started, position = time.perf_counter(), int(run.progress.position)
+        while position < steps:
+            if interrupted():
+                yield run, None
+                return
+            stop = min(steps, position + pace.steps)
+            bounds = np.int32(position), np.int32(stop)
+            with pace.timing(stop - position):
+                run = functions.train_steps(parts.strengths, run, arrays[0], *bounds)
+                jax.block_until_ready(run.progress)
+            position = stop
+        run, measured = jax.block_until_ready(functions.end_epoch(parts.strengths, run, *arrays))
         seconds = time.perf_counter() - started
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
         yield run, line | {"seconds": seconds}
@@ -293,7 +352,7 @@ def _result(
             f"the network diverged: no epoch of {int(run.epoch)} had a finite loss; lower "
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
-    best_run = checkpoints.restore(best, run)
+    best_run = checkpoints.restore(checkpoint.number(run, best), run)
     scores = measure(parts, functions, best_run.train, ("test", "select", "valid"))
     return scores | {
         "best_epoch": best,

@@ -51,6 +51,7 @@ FLOORS = {
     4: {
         "checkpoint",
         "workdir",
+        "pace",
         "progress",
         "train",
         "evaluate",
