@@ -80,6 +80,33 @@ def _required(values: flags.FlagValues, name: str, hint: str) -> str:
 def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
     _config_flag(values, argv)
     _workdir_flag(values)
+    _hosts_flags(values)
+
+
+def _hosts_flags(values: flags.FlagValues) -> None:
+    text = "on many hosts: HOST:PORT of process 0, or auto on SLURM, GKE or Cloud TPU"
+    flags.DEFINE_string("coordinator", None, text, flag_values=values)
+    numbers = {
+        "num_processes": (None, "on many hosts: how many processes there are"),
+        "process_id": (None, "on many hosts: which of them this is, from 0"),
+        "connect_timeout": (40, "on many hosts: seconds to wait for the others at the start"),
+        "heartbeat_timeout": (20, "on many hosts: seconds of silence after which one is dead"),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_integer(name, default, text, flag_values=values)
+
+
+def _join_hosts(values: flags.FlagValues) -> Any:
+    """Becomes one of many processes where the flags say so; what to call at the end."""
+    from regjax import hosts
+
+    names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
+    given = hosts.from_flags(*(values[name].value for name in names))
+    if given is None:
+        return lambda: None
+    hosts.supervise(given)
+    hosts.connect(given)
+    return hosts.disconnect
 
 
 def _train(values: flags.FlagValues) -> None:
@@ -87,11 +114,10 @@ def _train(values: flags.FlagValues) -> None:
     workdir = _required(
         values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
     )
-    from rich.console import Console
+    leave_hosts = _join_hosts(values)
+    from regjax import progress, together, train
 
-    from regjax import progress, train
-
-    console = Console()
+    console = together.console()
     result = train.train(config, workdir, console)
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
@@ -99,6 +125,7 @@ def _train(values: flags.FlagValues) -> None:
     shown += [f"{name} {result[name]}" for name in ("best_epoch", "epochs")]
     progress.say(console, f"{'  '.join(shown)}  stopped by {result['stopped_because']}")
     progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
+    leave_hosts()
 
 
 def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:

@@ -14,7 +14,17 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import regjax
-from regjax import augmentation, models, optimizer, parallel, program, state, strengths, trees
+from regjax import (
+    augmentation,
+    models,
+    optimizer,
+    parallel,
+    program,
+    state,
+    strengths,
+    together,
+    trees,
+)
 from regjax import data as data_lib
 from regjax.batch import Arrays
 from regjax.checkpoint import Checkpoints
@@ -210,12 +220,14 @@ def train(config: Config, path: str | Path, console: Console | None = None) -> d
     Raises:
       InputError: input that cannot be used, or a network that diverged at once.
     """
-    console, workdir, config = console or Console(), Workdir(path), check(config)
+    console, workdir, config = together.console(console), together.folder(path), check(config)
+    together.agree_on_config(config)
     workdir.check(config)
     if workdir.config.exists() and (result := workdir.read_result()):
         say(console, f"'{path}' holds this run's result already; nothing to do")
         return result
     run_parts = assemble(config)
+    together.agree("the data", {"fingerprint": run_parts.data.fingerprint})
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
         return _train(run_parts, workdir, checkpoints, console)
 

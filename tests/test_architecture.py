@@ -51,6 +51,8 @@ FLOORS = {
     4: {
         "checkpoint",
         "workdir",
+        "hosts",
+        "together",
         "progress",
         "train",
         "evaluate",
