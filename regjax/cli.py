@@ -101,7 +101,8 @@ def _join_hosts(values: flags.FlagValues) -> Any:
     from regjax import hosts
 
     names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
-    given = hosts.from_flags(*(values[name].value for name in names))
+    numbers: list[Any] = [values[name].value for name in names]
+    given = hosts.from_flags(*numbers)
     if given is None:
         return lambda: None
     hosts.supervise(given)
