@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,18 @@ SMALL = ("--config=configs/digits.py", "--config.batch_size=500", "--config.augm
 LIMIT = 60.0  # seconds that a bad start or a lost peer may take to be told
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """What a test that failed has left running is ended."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
+
 def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -28,7 +41,7 @@ def port() -> int:
 
 
 def spawn(*arguments: str, devices: int = 4) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)},
@@ -36,6 +49,8 @@ def spawn(*arguments: str, devices: int = 4) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def train(workdir: Path, *flags: str, devices: int = 4) -> subprocess.Popen[str]:
@@ -51,10 +66,7 @@ def pair(workdir: Path, *flags: str) -> list[subprocess.Popen[str]]:
 
 
 def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=LIMIT)
     return process.returncode, out, err
 
 
