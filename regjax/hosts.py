@@ -13,6 +13,7 @@ from typing import NamedTuple
 from regjax.errors import InputError
 
 AUTO = "auto"
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of the coordination service, which tells each step of an end
 CONNECT_SECONDS = 40  # to find each other; the processes of a job start together
 HEARTBEAT_SECONDS = 20  # silent for longer, a process is dead
 
@@ -103,7 +104,8 @@ def supervise(hosts: Hosts) -> None:
         for stream in (1, 2):  # C++ writes to both, Python's stdout goes where it went
             os.dup2(tell, stream)
         os.close(tell)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # C++ then tells fatal errors alone
+        if os.environ.get(LOG_LEVEL, "1") == "1":  # JAX's default; now fatal errors alone
+            os.environ[LOG_LEVEL] = "3"
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         return
     os.close(tell)
