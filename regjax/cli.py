@@ -96,26 +96,20 @@ def _hosts_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values)
 
 
-def _join_hosts(values: flags.FlagValues) -> Any:
-    """Becomes one of many processes where the flags say so; what to call at the end."""
-    from regjax import hosts
-
-    names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
-    numbers: list[Any] = [values[name].value for name in names]
-    given = hosts.from_flags(*numbers)
-    if given is None:
-        return lambda: None
-    hosts.supervise(given)
-    hosts.connect(given)
-    return hosts.disconnect
-
-
 def _train(values: flags.FlagValues) -> None:
     config = config_lib.check(_run_config(values))
     workdir = _required(
         values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
     )
-    leave_hosts = _join_hosts(values)
+    from regjax import hosts
+
+    names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
+    numbers: list[Any] = [values[name].value for name in names]
+    with hosts.connected(hosts.from_flags(*numbers)):
+        _train_here(config, workdir)
+
+
+def _train_here(config: Config, workdir: str) -> None:
     from regjax import progress, together, train
 
     console = together.console()
@@ -126,7 +120,6 @@ def _train(values: flags.FlagValues) -> None:
     shown += [f"{name} {result[name]}" for name in ("best_epoch", "epochs")]
     progress.say(console, f"{'  '.join(shown)}  stopped by {result['stopped_because']}")
     progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
-    leave_hosts()
 
 
 def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:

@@ -3,11 +3,13 @@
 JAX is imported once it is needed: before that this process may fork.
 """
 
+import contextlib
 import os
 import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from regjax.errors import InputError
@@ -112,11 +114,12 @@ def supervise(hosts: Hosts) -> None:
     os.close(parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os.kill(child, number))
-    fatal = _relay(told)
+    error, fatal = _relay(told)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == -signal.SIGABRT:
-        print(f"regjax: error: {_why(hosts, fatal)}", file=sys.stderr, flush=True)
-    os._exit(2 if code == -signal.SIGABRT else 128 - code if code < 0 else code)
+    if fatal and code:  # whatever else went wrong, this is why
+        error, code = f"regjax: error: {_why(hosts, fatal)}\n", 2
+    print(error, end="", file=sys.stderr, flush=True)
+    os._exit(128 - code if code < 0 else code)
 
 
 def _end_with(parent: int) -> None:
@@ -125,16 +128,18 @@ def _end_with(parent: int) -> None:
     os._exit(130)
 
 
-def _relay(told: int) -> str:
-    """Passes on a process's stderr until it ends; returns what it says from a fatal error on."""
-    fatal = ""
+def _relay(told: int) -> tuple[str, str]:
+    """Passes on a process's stderr until it ends, but for its error and what is fatal in C++."""
+    error = fatal = ""
     with open(told, errors="replace") as lines:
         for line in lines:
             if fatal or re.match(r"F\d{4} \d\d:", line):
                 fatal += line
+            elif line.startswith("regjax: error: "):
+                error = line
             elif not line.startswith("[Gloo]"):  # it tells that all went well
                 print(line, end="", file=sys.stderr, flush=True)
-    return fatal
+    return error, fatal
 
 
 def _why(hosts: Hosts, fatal: str) -> str:
@@ -185,8 +190,23 @@ def connect(hosts: Hosts) -> None:
         raise InputError(f"--coordinator={hosts.coordinator} failed ({reason}); {hint}") from error
 
 
-def disconnect() -> None:
-    """Waits for the others to come to their end too."""
+@contextlib.contextmanager
+def connected(hosts: Hosts | None) -> Iterator[None]:
+    """Runs what is inside as one of many processes, or alone where there are no hosts.
+
+    Raises:
+      InputError: the others cannot be found, or are lost in a way that JAX tells.
+    """
+    if hosts is None:
+        yield
+        return
+    supervise(hosts)
+    connect(hosts)
     import jax
 
-    jax.distributed.shutdown()
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"this process failed, or lost another of its run ({reason})") from error
+    jax.distributed.shutdown()  # waits for the others to come to their end too
