@@ -18,6 +18,12 @@ AUTO = "auto"
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of the coordination service, which tells each step of an end
 CONNECT_SECONDS = 40  # to find each other; the processes of a job start together
 HEARTBEAT_SECONDS = 20  # silent for longer, a process is dead
+# What libraries say in the moments before the coordination service notices.
+CUT_OFF = r"(?i)gloo|nccl|connection (reset|closed|refused)|socket closed|coordination.?service"
+LOST = (
+    "another process of this run has ended or cannot be reached; see what it said, then start all "
+    "of them again: they go on from the last checkpoint"
+)
 
 
 class Hosts(NamedTuple):
@@ -102,9 +108,10 @@ def supervise(hosts: Hosts) -> None:
     if child == 0:
         os.close(told)
         os.close(alive)
-        sys.stdout = os.fdopen(os.dup(1), "w", errors="replace", encoding=sys.stdout.encoding)
-        for stream in (1, 2):  # C++ writes to both, Python's stdout goes where it went
-            os.dup2(tell, stream)
+        os.dup2(tell, 2)
+        # Gloo tells on C++'s stdout that all went well, in lines torn by its threads.
+        sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.close(tell)
         if os.environ.get(LOG_LEVEL, "1") == "1":  # JAX's default; now fatal errors alone
             os.environ[LOG_LEVEL] = "3"
@@ -137,7 +144,7 @@ def _relay(told: int) -> tuple[str, str]:
                 fatal += line
             elif line.startswith("regjax: error: "):
                 error = line
-            elif not line.startswith("[Gloo]"):  # it tells that all went well
+            else:
                 print(line, end="", file=sys.stderr, flush=True)
     return error, fatal
 
@@ -147,10 +154,7 @@ def _why(hosts: Hosts, fatal: str) -> str:
     if "CoordinationService" not in fatal and "coordination service" not in fatal:
         return "the process was aborted: " + " ".join(fatal.split())[:300]
     if "RegisterTask" not in fatal:
-        return (
-            "another process of this run has ended or cannot be reached; see what it said, then "
-            "start all of them again: they go on from the last checkpoint"
-        )
+        return LOST
     if "DEADLINE_EXCEEDED" not in fatal:
         reason = " ".join(fatal.split("absl::Status: ")[-1].split("RPC:")[0].split())
         return (
@@ -195,7 +199,7 @@ def connected(hosts: Hosts | None) -> Iterator[None]:
     """Runs what is inside as one of many processes, or alone where there are no hosts.
 
     Raises:
-      InputError: the others cannot be found, or are lost in a way that JAX tells.
+      InputError: the others cannot be found, or one was lost on the way.
     """
     if hosts is None:
         yield
@@ -206,7 +210,9 @@ def connected(hosts: Hosts | None) -> Iterator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"this process failed, or lost another of its run ({reason})") from error
+    except Exception as error:  # by JAX, or as why a checkpoint could not be written
+        reason = " ".join(str(error).split())
+        if re.search(CUT_OFF, reason):
+            raise InputError(LOST) from error
+        raise
     jax.distributed.shutdown()  # waits for the others to come to their end too
