@@ -18,7 +18,13 @@ from regjax import hosts
 from regjax.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--config=configs/digits.py", "--config.batch_size=500", "--config.augment.shift=0")
+# Not Adam: it makes steps of rounding where a gradient is zero, as of a bias before batch norm.
+SMALL = (
+    "--config=configs/digits.py",
+    "--config.batch_size=500",
+    "--config.optimizer.name=sgd",
+    "--config.optimizer.learning_rate=0.05",
+)
 LIMIT = 60.0  # seconds that a bad start or a lost peer may take to be told
 
 
@@ -114,21 +120,19 @@ def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
 
     Started again they divide the parameters too, and read and write checkpoints of these.
     """
-    epochs = ("--config.epochs=6", "--config.stopping.name=never")
-    alone = train(tmp_path / "one", *epochs, devices=8)
-    code, _, err = ends(alone)
-    assert (code, err) == (0, "")
-
+    epochs = ("--config.epochs=4", "--config.stopping.name=never")
     first, second = pair(tmp_path / "two", *epochs, "--heartbeat_timeout=3")
-    while len(lines(tmp_path / "two")) < 2:
+    while not (tmp_path / "two" / "checkpoints" / "1").exists():
         assert first.poll() is None and second.poll() is None
         time.sleep(0.05)
     second.send_signal(signal.SIGKILL)
+    alone = train(tmp_path / "one", *epochs, devices=8)  # while the first waits for the second
     code, out, err = ends(first)
     assert code == 2
     assert re.fullmatch(r"regjax: error: another process of this run has ended .*\n", err)
     assert "Gloo" not in out
     ends(second)
+    assert ends(alone)[0] == 0
     assert not (tmp_path / "two" / "result.json").exists()
 
     first, second = pair(tmp_path / "two", *epochs, "--config.parallel.shards=8")
@@ -137,7 +141,7 @@ def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
     assert "resuming" in out
     for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
         for name in ("train_loss", "valid_loss", "valid_accuracy", "gradient_norm"):
-            assert two[name] == pytest.approx(one[name], rel=1e-4), (one["epoch"], name)
+            assert two[name] == pytest.approx(one[name], rel=1e-5), (one["epoch"], name)
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("one", "two")]
     assert results[1]["test_accuracy"] == pytest.approx(results[0]["test_accuracy"], abs=1e-6)
     assert results[1]["best_epoch"] == results[0]["best_epoch"]
@@ -170,7 +174,7 @@ def test_devices_that_do_not_fit(flag: str, message: str, tmp_path: Path) -> Non
 
 def test_others_that_never_come(tmp_path: Path) -> None:
     """No coordinator; a coordinator without others; a number that two have."""
-    address, waits = f"--coordinator=127.0.0.1:{port()}", "--connect_timeout=2"
+    address, waits = f"--coordinator=127.0.0.1:{port()}", "--connect_timeout=1"
     other = f"--coordinator=127.0.0.1:{port()}"
     flags = [
         (address, "--num_processes=2", "--process_id=1"),
