@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -125,6 +126,8 @@ def supervise(hosts: Hosts) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if fatal and code:  # whatever else went wrong, this is why
         error, code = f"regjax: error: {_why(hosts, fatal)}\n", 2
+    elif -code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+        error = f"regjax: error: the process crashed ({signal.Signals(-code).name})\n"
     print(error, end="", file=sys.stderr, flush=True)
     os._exit(128 - code if code < 0 else code)
 
@@ -179,6 +182,10 @@ def connect(hosts: Hosts) -> None:
     """
     import jax
 
+    if hosts.process == 0:
+        _check_port(hosts.coordinator)
+    # Its handler in C++ would take SIGTERM from Python, and do no more than note it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             None if hosts.coordinator == AUTO else hosts.coordinator,
@@ -192,6 +199,19 @@ def connect(hosts: Hosts) -> None:
         reason = " ".join(str(error).split())[:200]
         hint = "give --coordinator=HOST:PORT, --num_processes and --process_id"
         raise InputError(f"--coordinator={hosts.coordinator} failed ({reason}); {hint}") from error
+
+
+def _check_port(coordinator: str) -> None:
+    """Refuses a port that is taken: JAX's service would crash."""
+    port, dual = int(coordinator.rsplit(":", 1)[1]), socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except OSError as error:
+        raise InputError(
+            f"--coordinator is {coordinator}, but process 0 cannot open port {port} "
+            f"({error.strerror or error}); give all processes another"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -189,6 +189,15 @@ def test_others_that_never_come(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = (f"--coordinator={address}", "--num_processes=2", "--process_id=0")
+        code, _, err = ends(train(tmp_path / "run", *flags))
+    assert code == 2
+    assert re.fullmatch(rf"regjax: error: --coordinator is {address}, but .* open port .*\n", err)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
