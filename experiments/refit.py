@@ -8,7 +8,6 @@ same for all, so differences are paired. Reported are means ± standard deviatio
 and the mean difference from the weights without a refit ± its standard error.
 """
 
-import io
 import json
 import tempfile
 from pathlib import Path
@@ -38,14 +37,10 @@ REFITS: dict[str, dict[str, Any]] = {
 def scores(config: Config, folder: Path) -> dict[str, dict[str, Any]]:
     """What each refit leaves of one run, and what was before."""
     results = {
-        name: train(config_lib.with_setting(config, changes), folder / name, _quiet())
+        name: train(config_lib.with_setting(config, changes), folder / name, Console(quiet=True))
         for name, changes in REFITS.items()
     }
     return {"none": results["restart"]["refit"]["before"], **results}
-
-
-def _quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 def main(argv: list[str]) -> None:

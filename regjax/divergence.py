@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regjax import keys, models, trees
-from regjax.augmentation import augmented
-from regjax.batch import Arrays, Batch
-from regjax.network import Network
-from regjax.objective import make_objective, targets_of
-from regjax.spread import ALONE
+from regjax import trees
+from regjax.accumulation import make_gradient
+from regjax.batch import Arrays
 from regjax.state import RunState, TrainState
-from regjax.step import make_train_step
+from regjax.step import in_order, make_draw, make_train_step
 
 PyTree = Any
 
@@ -119,31 +116,23 @@ def steps(
     Yields the state after each step, its `loss`, and by what (`gradient`, `value`, `statistic`)
     which leaves are finite. Under `pmap` the whole batch is one part, with other random numbers.
     """
-    config, network, spread = parts.general, parts.network, parts.parallel.spread
-    if spread.axis_name is not None:
-        module = models.build(config.model, parts.data.input_shape, parts.data.outputs)
-        network, spread = Network(config.model, module, parts.data.outputs), ALONE
-    train_step = make_train_step(config, network, spread)
-    gradient = jax.grad(make_objective(config, network, spread), has_aux=True)
+    if parts.parallel.spread.axis_name is not None:
+        parts = parts.alone()
+    made = parts.general, parts.network, parts.parallel.spread
+    draw, train_step, gradient = make_draw(*made), make_train_step(*made), make_gradient(*made)
 
     @jax.jit
     def one(strengths: Any, run: RunState, train: Arrays, rows: Any) -> Any:
         state = run.train
-        fill = train.scaled(strengths["augment.fill"])
-        changing = keys.stream(run.key, keys.AUGMENT, state.step)
-        targets = lambda labels: targets_of(config, labels, network.classes)  # noqa: E731
-        batch: Batch = augmented(
-            config.augment, strengths, spread.place(train.take(*rows)), changing, fill, targets
-        )
-        key = keys.stream(run.key, keys.DROPOUT, state.step)
-        grads, made = gradient(state.params, strengths, state.statistics, batch, key)
+        batch, key = draw(strengths, run, state, train, rows)
+        grads, measured = gradient(state.params, strengths, state.statistics, batch, key)
         new, _ = train_step(strengths, state, batch, key)
         seen = {"gradient": grads, "value": new.params, "statistic": new.statistics}
         flags = jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), seen)
-        return new, {"loss": made.sums["loss"].compute(), **flags}
+        return new, {"loss": measured.sums["loss"].compute(), **flags}
 
-    shuffled = jax.random.permutation(keys.stream(run.key, keys.SHUFFLE, run.epoch), len(train))
-    for rows in zip(*spread.rows(shuffled, config.batch_size), strict=True):
+    batches = in_order(parts.general, run, train, parts.parallel.spread)
+    for rows in zip(*batches, strict=True):
         state, seen = one(parts.strengths, run, train, rows)
         run = run.replace(train=state)
         ordered = ("gradient", "value", "statistic")  # jit has sorted them

@@ -72,6 +72,33 @@ def make_train_step(
     return train_step
 
 
+def make_draw(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[Strengths, RunState, TrainState, Arrays, Any], tuple[Batch, jax.Array]]:
+    """Returns `draw(strengths, run, state, train, rows) -> (batch, key)`: what a step is given.
+
+    The examples of `rows` (indices and mask), augmented, and the key of the step's dropout.
+    """
+    targets = partial(targets_of, config, outputs=network.classes)
+
+    def draw(
+        strengths: Strengths, run: RunState, state: TrainState, train: Arrays, rows: Any
+    ) -> tuple[Batch, jax.Array]:
+        fill = train.scaled(strengths["augment.fill"])
+        changing = spread.key(keys.stream(run.key, keys.AUGMENT, state.step))
+        batch = spread.place(train.take(*rows))
+        batch = augmented(config.augment, strengths, batch, changing, fill, targets)
+        return batch, keys.stream(run.key, keys.DROPOUT, state.step)
+
+    return draw
+
+
+def in_order(config: Config, run: RunState, train: Arrays, spread: Spread) -> Any:
+    """The rows of an epoch's batches: indices and masks, each `(batches, examples)`."""
+    shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
+    return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
+
+
 def make_train_epoch(
     config: Config, network: Network, spread: Spread = ALONE, steps: int | None = None
 ) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
@@ -82,24 +109,16 @@ def make_train_epoch(
     `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
     and `gradient_norm` means over the steps, `learning_rate` that of the last step.
     """
+    draw = make_draw(config, network, spread)
     train_step = make_train_step(config, network, spread)
-    targets = partial(targets_of, config, outputs=network.classes)
 
     def train_epoch(
         strengths: Strengths, run: RunState, train: Arrays
     ) -> tuple[TrainState, Metrics]:
-        examples = len(train)
-        shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
-        order = jax.random.permutation(shuffle, examples)
-        indices, masks = (rows[:steps] for rows in spread.rows(order, config.batch_size))
-        fill = train.scaled(strengths["augment.fill"])
+        indices, masks = (rows[:steps] for rows in in_order(config, run, train, spread))
 
         def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
-            changing = spread.key(keys.stream(run.key, keys.AUGMENT, state.step))
-            batch = spread.place(train.take(*rows))
-            batch = augmented(config.augment, strengths, batch, changing, fill, targets)
-            key = keys.stream(run.key, keys.DROPOUT, state.step)
-            return train_step(strengths, state, batch, key)
+            return train_step(strengths, state, *draw(strengths, run, state, train, rows))
 
         state, of_steps = lax.scan(body, run.train, (indices, masks))
         if config.optimizer.average != "none":

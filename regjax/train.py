@@ -63,6 +63,10 @@ class Assembled(NamedTuple):
     strengths: Strengths
     parallel: Parallel = ALONE
 
+    def alone(self) -> "Assembled":
+        """The same run on one device."""
+        return put_together(self.config, self.data)._replace(strengths=self.strengths)
+
     def program(self, steps: int | None = None) -> Program:
         """Its functions, to be compiled; with `steps`, epochs are of so many batches."""
         made = (self.general, self.network, self.shapes(), self.parallel)

@@ -103,10 +103,7 @@ class Workdir:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The complete lines of `metrics.jsonl`; one torn by a kill is left out."""
-        if not self.metrics.exists():
-            return []
-        lines = map(_read_object, self.metrics.read_text(errors="replace").splitlines())
-        return [line for line in lines if "epoch" in line]
+        return read_lines(self.metrics)
 
     def keep_metrics(self, epochs: int, phase: str = "") -> list[int]:
         """Drops a phase's lines of epochs after `epochs`, to be trained again; returns those kept.
@@ -117,13 +114,12 @@ class Workdir:
         """
         lines = [(line.get("phase", ""), line) for line in self.read_metrics()]
         kept = [(of, line) for of, line in lines if of != phase or line["epoch"] <= epochs]
-        write(self.metrics, "".join(json.dumps(line) + "\n" for _, line in kept))
+        write_lines(self.metrics, [line for _, line in kept])
         return [line["epoch"] for of, line in kept if of == phase]
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Appends one epoch's line."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(plain(line)) + "\n")
+        add_line(self.metrics, line)
 
     def read_result(self) -> dict[str, Any] | None:
         """Reads `result.json`, or None where there is none or it is damaged."""
@@ -135,6 +131,25 @@ class Workdir:
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, whole or not at all."""
         write(self.result, json.dumps(plain(result), indent=2) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a file of JSON lines; a line torn by a kill is left out, as is a lost file."""
+    if not path.exists():
+        return []
+    lines = map(_read_object, path.read_text(errors="replace").splitlines())
+    return [line for line in lines if "epoch" in line]
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Writes a file of JSON lines, whole or not at all."""
+    write(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def add_line(path: Path, line: dict[str, Any]) -> None:
+    """Appends to a file of JSON lines."""
+    with path.open("a") as file:
+        file.write(json.dumps(plain(line)) + "\n")
 
 
 def _read_object(text: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Refit after stopping: equals a plain run on train + valid, ends by its rule, survives kills."""
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from regjax import config as config_lib
 from regjax import evaluate, keys, refit, step
@@ -30,7 +28,7 @@ from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.workdir import Workdir
 
-TIMES = ("seconds", "compile_seconds")
+from .test_train import TIMES, quiet
 
 
 def config(how: str, **settings: Any) -> Config:
@@ -51,7 +49,7 @@ def config(how: str, **settings: Any) -> Config:
 
 
 def train(settings: Config, path: Path) -> dict[str, Any]:
-    return train_lib.train(settings, path, Console(file=io.StringIO()))
+    return train_lib.train(settings, path, quiet())
 
 
 def lines(path: Path, phase: str = "refit") -> list[dict[str, Any]]:

@@ -251,17 +251,23 @@ def test_another_runs_checkpoints_are_refused(done: Path, tmp_path: Path) -> Non
         train_lib.train(config(), orphan, quiet())
 
 
-def test_a_diverged_run_keeps_its_best_and_says_why_it_stopped(tmp_path: Path) -> None:
-    """Once the rising rate passes 1, every step multiplies the weights by 1 − 2·rate."""
+def rising() -> Config:
+    """A run that diverges some epochs after its best.
+
+    Once the rising rate passes 1, every step multiplies the weights by 1 − 2·rate.
+    """
     endless_warmup = dataclasses.replace(config().optimizer.schedule, warmup_epochs=1e30)
-    settings = config(
+    return config(
         epochs=60,
         optimizer=OptimizerConfig("sgd", 1e30, schedule=endless_warmup),
         penalty=PenaltyConfig("l2", 1.0),
         stopping=StoppingConfig(patience=0, stop_on_nan=True),
         model=ModelConfig(widths=(16,)),
     )
-    result = train_lib.train(settings, tmp_path / "run", quiet())
+
+
+def test_a_diverged_run_keeps_its_best_and_says_why_it_stopped(tmp_path: Path) -> None:
+    result = train_lib.train(rising(), tmp_path / "run", quiet())
     assert result["stopped_because"] == "nan"
     assert 1 <= result["best_epoch"] < result["epochs"] < 60
     assert np.isfinite(result["valid_loss"])

@@ -16,13 +16,13 @@ import pytest
 
 from regjax import divergence, trees, watch
 from regjax import train as train_lib
-from regjax.config import Config, ModelConfig, OptimizerConfig, PenaltyConfig, StoppingConfig
+from regjax.config import Config, ModelConfig, OptimizerConfig, StoppingConfig
 from regjax.errors import InputError
 from regjax.watch import options, performance
 from regjax.workdir import Workdir
 
 from .test_cli import DIGITS, FAST, refused
-from .test_train import assert_same_run, config, quiet
+from .test_train import assert_same_run, config, quiet, rising
 
 
 def events(folder: Path) -> dict[str, dict[int, float]]:
@@ -215,19 +215,6 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path) -> None:
     line = refused("train", DIGITS, workdir, *FAST, "--profile=2:9")
     assert line.endswith("--profile is '2:9', but epochs is 3; lower STOP")
     assert not (tmp_path / "run").exists()
-
-
-def rising(**changes: Any) -> Config:
-    """A run whose learning rate rises until it diverges, some epochs after its best."""
-    endless_warmup = dataclasses.replace(config().optimizer.schedule, warmup_epochs=1e30)
-    base = config(
-        epochs=60,
-        optimizer=OptimizerConfig("sgd", 1e30, schedule=endless_warmup),
-        penalty=PenaltyConfig("l2", 1.0),
-        stopping=StoppingConfig(patience=0, stop_on_nan=True),
-        model=ModelConfig(widths=(16,)),
-    )
-    return dataclasses.replace(base, **changes)
 
 
 def test_a_diverged_run_says_where(tmp_path: Path) -> None:

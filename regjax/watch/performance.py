@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 
-from regjax import models, step
+from regjax import step
 from regjax.batch import Arrays
-from regjax.network import Network
 from regjax.strengths import steps_per_epoch
 
 # Dense matrix products in bfloat16 (float16 where there is no bfloat16), operations a second of one
@@ -53,10 +52,8 @@ def epoch_flops(parts: Any) -> float | None:
     config, train = parts.general, parts.data.splits["train"].labels
     if config.model.name == "rnn" or config.model.name.startswith("file:"):
         return None
-    # On one device: what all do together is the same.
-    module = models.build(config.model, parts.data.input_shape, parts.data.outputs)
-    network = Network(config.model, module, parts.data.outputs)
-    run = jax.eval_shape(lambda run: run, parts.shapes())
+    alone = parts.alone()  # what all devices do together is the same
+    network, run = alone.network, alone.shapes()
     size = min(config.batch_size, len(train))
     epoch = jax.jit(step.make_train_epoch(config, network))
     total = _flops(epoch, parts.strengths, run, _first(parts, "train", size))

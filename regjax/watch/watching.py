@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from regjax import keys, trees
-from regjax.objective import make_objective
+from regjax.accumulation import make_gradient
 from regjax.progress import say
 from regjax.state import RunState
 from regjax.watch.options import Watch, check
@@ -95,7 +95,7 @@ def _gradients(parts: Any) -> Callable[[RunState], PyTree]:
     config, spread = parts.general, parts.parallel.spread
     if spread.axis_name is not None:  # under pmap the network computes on parts of a batch only
         return lambda run: {}
-    objective = make_objective(config, parts.network, spread)
+    differentiate = make_gradient(config, parts.network, spread)
     arrays = parts.arrays("train")
     rows = jnp.arange(min(config.batch_size, len(arrays)))
 
@@ -104,7 +104,6 @@ def _gradients(parts: Any) -> Callable[[RunState], PyTree]:
         batch = arrays.take(rows, jnp.ones(len(rows)))
         key = keys.stream(run.key, keys.DROPOUT, run.train.step)
         state = run.train
-        given = (state.params, strengths, state.statistics, batch, key)
-        return jax.grad(objective, has_aux=True)(*given)[0]
+        return differentiate(state.params, strengths, state.statistics, batch, key)[0]
 
     return lambda run: gradient(parts.strengths, run, arrays)

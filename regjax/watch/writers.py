@@ -1,6 +1,5 @@
 """Where an epoch's numbers go. A writer has `scalars`, `histograms` and `close`."""
 
-import json
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from regjax import config as config_lib
+from regjax import workdir
 from regjax.config import Config
-from regjax.workdir import plain, write
 
 
 class Writer(Protocol):
@@ -68,7 +67,7 @@ class Wandb:
 
         name = folder / "wandb_id"
         if not name.exists():
-            write(name, uuid.uuid4().hex)
+            workdir.write(name, uuid.uuid4().hex)
         self._histogram = wandb.Histogram
         self._run: Any = wandb.init(
             project="regjax",
@@ -100,27 +99,18 @@ class Jsonl:
     def __init__(self, folder: Path, config: Config, done: int) -> None:
         del config
         self._path = folder / "watch.jsonl"
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        write(self._path, "".join(f"{line}\n" for line in lines if _epoch(line) <= done))
+        lines = workdir.read_lines(self._path)
+        workdir.write_lines(self._path, [line for line in lines if line["epoch"] <= done])
 
     def scalars(self, epoch: int, values: dict[str, Any]) -> None:
         """Adds a line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(plain({"epoch": epoch, **values})) + "\n")
+        workdir.add_line(self._path, {"epoch": epoch, **values})
 
     def histograms(self, epoch: int, values: dict[str, np.ndarray]) -> None:
         """Leaves them out."""
 
     def close(self) -> None:
         """Has nothing to close."""
-
-
-def _epoch(line: str) -> float:
-    """The epoch of a line, inf of one that a kill has torn."""
-    try:
-        return json.loads(line)["epoch"]
-    except (ValueError, TypeError, KeyError):
-        return float("inf")
 
 
 WRITERS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": Wandb, "jsonl": Jsonl}
