@@ -144,6 +144,8 @@ def test_operations_of_an_epoch_are_those_of_its_products() -> None:
     expected = 2 * steps * (2 * first + 3 * rest) + 2 * valid * (first + rest)
     assert counted is not None
     assert expected < counted < 1.1 * expected
+    micro = dataclasses.replace(settings, accumulate=4)
+    assert performance.epoch_flops(train_lib.assemble(micro)) == counted
     rnn = dataclasses.replace(settings, model=ModelConfig("rnn"))
     assert performance.epoch_flops(parts._replace(general=rnn)) is None
 

@@ -1,5 +1,6 @@
 """How well a run uses its device: examples a second, share of the peak, memory."""
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -55,7 +56,8 @@ def epoch_flops(parts: Any) -> float | None:
     alone = parts.alone()  # what all devices do together is the same
     network, run = alone.network, alone.shapes()
     size = min(config.batch_size, len(train))
-    epoch = jax.jit(step.make_train_epoch(config, network))
+    whole = dataclasses.replace(config, accumulate=1)  # micro-batches are a loop too
+    epoch = jax.jit(step.make_train_epoch(whole, network))
     total = _flops(epoch, parts.strengths, run, _first(parts, "train", size))
     total *= steps_per_epoch(len(train), config.batch_size)
     if valid := len(parts.data.splits["valid"].labels):
