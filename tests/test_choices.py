@@ -48,6 +48,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "optimizer.decay": {"optimizer.name": "adam", "optimizer.weight_decay": 0.1},
     "optimizer.average": {"optimizer.average_decay": 0.5, "optimizer.average_every": 0.5},
     "loss.smoothing": {"loss.label_smoothing": 0.3},
+    "stopping.refit_by": {"stopping.refit": "restart"},
     "model.cell": RNN,
     "model.steps": RNN,
     "model.recurrent_initializer": RNN,
