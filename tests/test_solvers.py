@@ -1,5 +1,6 @@
 """Solvers against scikit-learn's coordinate descent, least squares and logistic regression."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -85,12 +86,12 @@ def test_the_path_on_diabetes_is_sklearns(ratio: float) -> None:
 
 
 @given(
-    shape=st.sampled_from([(40, 6), (12, 20)]),
+    shape=st.sampled_from([(40, 6), (12, 20), (512, 3), (1100, 7)]),
     ratio=st.sampled_from([1.0, 0.3]),
     seed=st.integers(0, 2**16),
 )
 def test_a_path_in_any_order_is_sklearns(shape: tuple[int, int], ratio: float, seed: int) -> None:
-    """With the Gram matrix, and with more features than rows without it."""
+    """With the Gram matrix, of chunks of 512 rows; with more features than rows without it."""
     x, y = regression(seed, *shape)
     with jax.enable_x64(True):
         strengths = float(solvers.alpha_max(x, y, ratio)) * np.array([0.1, 1.1, 0.02, 0.5])
@@ -178,6 +179,15 @@ def test_bfloat16_is_solved_in_float32() -> None:
     assert model.coefficients.dtype == model.intercept.dtype == jnp.bfloat16
     wide = path(x.astype(jnp.float32), y.astype(jnp.float32), strengths).params
     np.testing.assert_array_equal(model.coefficients, wide.coefficients.astype(jnp.bfloat16))
+
+
+def test_vmap_over_data_is_a_loop() -> None:
+    x, y = (jnp.stack(parts) for parts in zip(*map(regression, range(3)), strict=True))
+    one = partial(path, strengths=jnp.array([0.1, 0.5]), tolerance=1e-6)
+    together = jax.vmap(lambda x, y: one(x, y).params)(x, y)
+    for i in range(3):
+        alone = one(x[i], y[i]).params.coefficients
+        np.testing.assert_allclose(together.coefficients[i], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_new_strengths_and_ratios_compile_nothing() -> None:
