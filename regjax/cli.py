@@ -93,8 +93,9 @@ def _train(values: flags.FlagValues) -> None:
     )
     from rich.console import Console
 
-    from regjax import progress, train, watch
+    from regjax import programs, progress, train, watch
 
+    programs.keep()
     writers, profile = (values[name].value or "" for name in ("watch", "profile"))
     watched = watch.parse(writers, profile, config.epochs)
     console = Console()
@@ -117,8 +118,9 @@ def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:
 
 def _evaluate(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a trained run")
-    from regjax import evaluate, progress
+    from regjax import evaluate, programs, progress
 
+    programs.keep()
     measured = evaluate.evaluate(workdir, values["split"].value or "test")
     if values["json"].value:
         print(json.dumps(measured, indent=2))

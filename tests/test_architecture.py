@@ -54,6 +54,7 @@ FLOORS = {
         "checkpoint",
         "divergence",
         "workdir",
+        "programs",
         "progress",
         "train",
         "evaluate",
