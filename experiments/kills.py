@@ -59,8 +59,10 @@ def fingerprint(path: Path) -> dict[str, Any]:
     shapes = assemble(workdir.read_config()).shapes()
     bits = {}
     with Checkpoints(workdir.checkpoints, read_only=True) as checkpoints:
-        for epoch in {result["best_epoch"], checkpoints.latest()}:
-            bits[epoch] = digest(checkpoints.restore(epoch, shapes))
+        latest = checkpoints.latest()
+        assert latest is not None
+        for number in {checkpoints.best(), latest}:
+            bits[number] = digest(checkpoints.restore(number, shapes))
     bits["evaluated"] = digest(evaluate.best(path)[1])
     epochs = [line["epoch"] for line in workdir.read_metrics()]
     timed = ("seconds", "compile_seconds")

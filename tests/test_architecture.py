@@ -54,6 +54,7 @@ FLOORS = {
         "checkpoint",
         "divergence",
         "workdir",
+        "pace",
         "progress",
         "train",
         "evaluate",

@@ -121,8 +121,8 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
     text = (foreign / "config.json").read_text()
     (foreign / "config.json").write_text(re.sub(r'"widths": \[\s*16\s*\]', '"widths": [17]', text))
     without_best = shutil.copytree(trained, tmp / "without_best")
-    best = json.loads((trained / "result.json").read_text())["best_epoch"]
-    shutil.rmtree(without_best / "checkpoints" / str(best))
+    best = min((without_best / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    shutil.rmtree(best)
     (without_best / "checkpoints" / "99").mkdir()
     no_folder = shutil.copytree(trained, tmp / "no_folder")
     (no_folder / "result.json").unlink()

@@ -92,7 +92,7 @@ def test_restart_is_a_plain_run_on_train_and_valid(runs: dict[str, Path], tmp_pa
     train(plain(config("restart"), best), tmp_path / "plain")
     with Checkpoints(tmp_path / "plain" / "checkpoints", read_only=True) as checkpoints:
         parts = train_lib.assemble(plain(config("restart"), best))
-        run = checkpoints.restore(best, parts.shapes())
+        run = checkpoints.restore(checkpoints.best(), parts.shapes())
     refitted = evaluate.best(runs["restart"])[1]
     assert_same(refitted.train, run.train)
     same = ("train_loss", "gradient_norm", "learning_rate")
@@ -328,7 +328,7 @@ def test_merged_is_what_no_validation_set_draws() -> None:
 
 def test_many_devices_refit_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one of them goes on with what they have begun."""
-    monkeypatch.setattr(refit, "stretches", lambda *_: (refit.Stretch(5),))
+    monkeypatch.setattr(refit, "limit", lambda *_: refit.Limit(5))
     how, quiet = "continue", {"epochs": 3, "model__dropout_rate": 0.0, "stopping__patience": 0}
     alone = train(config(how, **quiet), tmp_path / "alone")
     many = config(how, **quiet, parallel=ParallelConfig("jit", devices=4, shards=2))

@@ -114,8 +114,8 @@ def test_train_loss_is_the_exact_mean_with_a_short_last_batch() -> None:
     )
     data = arrays((5,), 21)
     network, numbers, run = assembled(config, (5,), 21)
-    now, measured = jax.jit(step.make_train_epoch(config, network))(numbers, run, data)
-    expected = jax.jit(step.make_evaluate(config, network))(now, data)
+    now, measured = jax.jit(step.make_run_epoch(config, network))(numbers, run, data, data)
+    expected = jax.jit(step.make_evaluate(config, network))(now.train, data)
     np.testing.assert_allclose(measured["train_loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(measured["train_accuracy"], expected["accuracy"], rtol=1e-5)
 

@@ -61,8 +61,8 @@ def weights(path: Path, settings: Config) -> list[np.ndarray]:
     with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
         latest = checkpoints.latest()
         assert latest is not None
-        epochs = {latest, checkpoints.about(latest)["best_epoch"]}
-        runs = [checkpoints.restore(epoch, parts.shapes()) for epoch in sorted(epochs)]
+        numbers = {latest, checkpoints.best()}
+        runs = [checkpoints.restore(number, parts.shapes()) for number in sorted(numbers)]
     plain = [run.replace(key=jax.random.key_data(run.key)) for run in runs]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(plain)]
 
@@ -99,7 +99,7 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert best["valid_accuracy"] == max(line["valid_accuracy"] for line in lines)
     np.testing.assert_allclose(result["valid_accuracy"], best["valid_accuracy"], rtol=1e-6)
     kept = {int(path.name) for path in (done / "checkpoints").iterdir()}
-    assert kept == {result["best_epoch"], result["epochs"]}
+    assert kept == {9 * result["best_epoch"], 9 * result["epochs"]}  # of 9 updates each
     for name in ("test_accuracy", "select_accuracy", "stopped_because", "parameters", "device"):
         assert result[name] is not None
 
@@ -288,10 +288,11 @@ def test_ties_keep_the_earlier_checkpoint_and_nan_is_never_best(tmp_path: Path) 
     with Checkpoints(tmp_path / "c") as checkpoints:
         for epoch, metric in enumerate([0.5, 0.7, 0.7, jnp.nan, 0.6], start=1):
             stopping = run.stopping.update(epoch, metric)
-            run = run.replace(epoch=jnp.int32(epoch), stopping=stopping)
+            train = run.train.replace(step=jnp.int32(10 * epoch))
+            run = run.replace(epoch=jnp.int32(epoch), train=train, stopping=stopping)
             checkpoints.save(run, {})
         checkpoints.wait()
-        assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [2, 5]
+        assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [20, 50]
 
 
 def test_one_example_in_the_last_batch_and_batch_norm(tmp_path: Path) -> None:

@@ -115,13 +115,14 @@ class OneByOne:
         run = self._functions.init(*parts.start())
         self._best = run.train
         arrays = parts.arrays("train"), parts.arrays("valid")
-        self._epochs = train.epochs(parts, self._functions.run_epoch, run, arrays)
+        self._epochs = train.epochs(parts, self._functions, run, arrays)
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances it."""
         lane = self._lane
         assert lane is not None
         run, line = next(self._epochs)
+        assert line is not None
         if line["improved"]:
             self._best = jax.tree.map(jnp.copy, run.train)  # the next epoch takes the run's buffers
         if not lane.ended(line, bool(run.stopping.stopped)):
