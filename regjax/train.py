@@ -388,6 +388,14 @@ def _resumed(
     return run
 
 
+def _about(parts: Assembled, checkpoints: Checkpoints) -> dict[str, Any]:
+    """What a checkpoint says of its run beside the state: data, and seconds of an epoch begun."""
+    latest = checkpoints.latest()
+    if latest is not None:
+        return checkpoints.about(latest)
+    return {"data": parts.data.fingerprint, "seconds": 0.0}
+
+
 def _where(run: RunState, phase: str) -> str:
     """How far a run has come, in words."""
     updates = int(run.progress.position)
@@ -409,9 +417,10 @@ def _advance(
     Raises:
       Interrupted: it was, and is saved.
     """
-    config, about = parts.config, {"data": parts.data.fingerprint}
+    config = parts.config
     if _ended(config, run):
         return run, 0.0
+    about = _about(parts, checkpoints)
     arrays: Any = parts.arrays("train"), parts.arrays("valid")
 
     compiling = time.perf_counter()
@@ -422,10 +431,11 @@ def _advance(
     watching = watch_lib.watching(host.watch, parts, host.workdir.path, done, console)
     bar = EpochBar(config.epochs, done, console)
     with watching as tell, bar as show, host.listening() as interrupted:
-        for after, line in epochs(parts, compiled, run, arrays, interrupted, updates):
-            run = after
-            if line is None:
-                checkpoints.save(run, about)
+        given = (run, arrays, interrupted, updates, about["seconds"])
+        for after, line in epochs(parts, compiled, *given):
+            run, about = after, about | {"seconds": 0.0}
+            if "epoch" not in line:
+                checkpoints.save(run, about | line)
                 checkpoints.wait()
                 where = _where(run, phase)
                 raise Interrupted(f"saved after {where}; the same command goes on from here")
@@ -459,10 +469,10 @@ def _refit(
         run = _resumed(again, host, checkpoints, first, phase="refit")
         if run is None:
             run = _refit_start(parts, again, best, result["valid_loss"])
-            checkpoints.save(run, {"data": parts.data.fingerprint})  # it may be the end already
+            checkpoints.save(run, _about(parts, checkpoints))  # it may be the end already
+            checkpoints.wait()
         told = (host, checkpoints, "refit", limit.updates)
         run, seconds = _advance(again, again.program(), run, *told)
-        checkpoints.wait()
     if int(run.stopping.best_epoch) < int(run.epoch):
         raise InputError(
             f"the refit diverged: epoch {int(run.epoch)} had no finite loss; set stopping.refit to "
@@ -504,20 +514,29 @@ def epochs(
     arrays: Sequence[Any],
     interrupted: Callable[[], bool] = lambda: False,
     updates: int | None = None,
-) -> Iterator[tuple[RunState, dict[str, Any] | None]]:
+    seconds: float = 0.0,
+) -> Iterator[tuple[RunState, dict[str, Any]]]:
     """Yields the run after each epoch until it ends, and the epoch's metrics as numbers.
 
-    When it is interrupted, the run as it is, and None; that is the last. An epoch ends with its
-    examples, or where the run has done so many `updates`. The run that was yielded is donated to
-    the next epoch: copy what is to be kept.
+    When it is interrupted, the run as it is and nothing but `seconds`, how long its epoch has
+    taken; that is the last. The run that was yielded is donated to the next epoch: copy what is to
+    be kept.
+
+    Args:
+      parts, functions: of the run.
+      run: where it begins, between any two updates.
+      arrays: the splits `train` and `valid`.
+      interrupted: asked about once a second.
+      updates: of the whole run, where its last epoch ends before its examples do; None: not.
+      seconds: that the epoch it begins in has taken before.
     """
     steps, pace = functions.steps(arrays[0]), Pace()
     while not _ended(parts.config, run):
-        started, position = time.perf_counter(), int(run.progress.position)
+        started, position = time.perf_counter() - seconds, int(run.progress.position)
         left = steps if updates is None else position + updates - int(run.train.step)
         while position < min(steps, left):
             if interrupted():
-                yield run, None
+                yield run, {"seconds": time.perf_counter() - started}
                 return
             stop = min(steps, left, position + pace.steps)
             bounds = np.int32(position), np.int32(stop)
@@ -526,9 +545,9 @@ def epochs(
                 jax.block_until_ready(run.progress)
             position = stop
         run, measured = jax.block_until_ready(functions.end_epoch(parts.strengths, run, *arrays))
-        seconds = time.perf_counter() - started
+        taken, seconds = time.perf_counter() - started, 0.0
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
-        yield run, line | {"seconds": seconds}
+        yield run, line | {"seconds": taken}
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:

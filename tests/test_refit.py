@@ -24,11 +24,11 @@ from regjax.config import (
     StoppingConfig,
     StudyConfig,
 )
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.studies import plan
 from regjax.workdir import Workdir
 
-from .test_train import TIMES, quiet
+from .test_train import TIMES, asked, quiet, update_by_update
 
 
 def config(how: str, **settings: Any) -> Config:
@@ -271,6 +271,25 @@ def test_killed_and_started_again_ends_the_same(
     assert not (path / "result.json").exists()
     train(config(how), path)
     assert_same_run(path, runs[how])
+
+
+@pytest.mark.parametrize(("how", "by", "at"), [("restart", "steps", -1), ("continue", "epochs", 3)])
+def test_interrupted_amid_an_epoch_it_ends_the_same(
+    how: str, by: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second phase; by steps also in its last epoch, which is a part of one."""
+    settings = config(how, stopping__refit_by=by)
+    whole = train(settings, tmp_path / "whole")
+    updates = whole["refit"]["updates"]
+    before = 5 * len(lines(tmp_path / "whole", ""))  # 300 examples in batches of 64
+    with monkeypatch.context() as patch:
+        update_by_update(patch)
+        for times in (before + at % updates + 1, 1):
+            with pytest.raises(Interrupted, match=r"after refit epoch \d+ and \d+ update"):
+                train_lib.train(settings, tmp_path / "run", quiet(), listening=asked(times))
+    result = train(settings, tmp_path / "run")
+    assert result["refit"]["updates"] == updates
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def assert_same_run(a: Path, b: Path) -> None:

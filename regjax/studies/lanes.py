@@ -122,7 +122,6 @@ class OneByOne:
         lane = self._lane
         assert lane is not None
         run, line = next(self._epochs)
-        assert line is not None
         if line["improved"]:
             self._best = jax.tree.map(jnp.copy, run.train)  # the next epoch takes the run's buffers
         if not lane.ended(line, bool(run.stopping.stopped)):
