@@ -530,22 +530,23 @@ def epochs(
       updates: of the whole run, where its last epoch ends before its examples do; None: not.
       seconds: that the epoch it begins in has taken before.
     """
-    steps, pace = functions.steps(arrays[0]), Pace()
+    steps, pace, position = functions.steps(arrays[0]), Pace(), int(run.progress.position)
     while not _ended(parts.config, run):
-        started, position = time.perf_counter() - seconds, int(run.progress.position)
-        left = steps if updates is None else position + updates - int(run.train.step)
-        while position < min(steps, left):
+        started, measured = time.perf_counter() - seconds, {}
+        last = steps if updates is None else min(steps, position + updates - int(run.train.step))
+        while position < last:
             if interrupted():
                 yield run, {"seconds": time.perf_counter() - started}
                 return
-            stop = min(steps, left, position + pace.steps)
+            stop = min(last, position + pace.steps)
             bounds = np.int32(position), np.int32(stop)
             with pace.timing(stop - position):
                 run = functions.train_steps(parts.strengths, run, arrays[0], *bounds)
-                jax.block_until_ready(run.progress)
+                if stop == last:  # without a pause before
+                    run, measured = functions.end_epoch(parts.strengths, run, *arrays)
+                jax.block_until_ready((run, measured))
             position = stop
-        run, measured = jax.block_until_ready(functions.end_epoch(parts.strengths, run, *arrays))
-        taken, seconds = time.perf_counter() - started, 0.0
+        taken, seconds, position = time.perf_counter() - started, 0.0, 0
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
         yield run, line | {"seconds": taken}
 
