@@ -44,16 +44,15 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
         folder, shapes = workdir.refit, refitted(parts).shapes()
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest()
-        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
-        epoch = about["best_epoch"]
-        if not epoch:
+        number = checkpoints.best()
+        if latest is None or not number:
             raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
-        if about["data"] != parts.data.fingerprint:
+        if checkpoints.about(latest)["data"] != parts.data.fingerprint:
             raise InputError(
                 f"{parts.config.data.name} is not the data that '{path}' was trained on; put "
                 "those back, or train anew in another --workdir"
             )
-        return parts, checkpoints.restore(epoch, shapes)
+        return parts, checkpoints.restore(number, shapes)
 
 
 def _is_refitted(workdir: Workdir, config: Config) -> bool:

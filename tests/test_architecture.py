@@ -55,6 +55,7 @@ FLOORS = {
         "divergence",
         "workdir",
         "programs",
+        "pace",
         "progress",
         "train",
         "evaluate",

@@ -115,7 +115,7 @@ class OneByOne:
         run = self._functions.init(*parts.start())
         self._best = run.train
         arrays = parts.arrays("train"), parts.arrays("valid")
-        self._epochs = train.epochs(parts, self._functions.run_epoch, run, arrays)
+        self._epochs = train.epochs(parts, self._functions, run, arrays)
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances it."""

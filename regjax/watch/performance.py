@@ -43,8 +43,8 @@ def peak(device_kind: str) -> float | None:
 def epoch_flops(parts: Any) -> float | None:
     """Floating-point operations of an epoch: training steps, and the forward pass on `valid`.
 
-    XLA counts the body of a loop once, however often it runs. So an epoch of one batch is counted
-    and multiplied; a loop within the step (an `rnn` over time) is still counted once, so that its
+    XLA counts the body of a loop once, however often it runs. So one update is counted and
+    multiplied; a loop within the step (an `rnn` over time) is still counted once, so that its
     number would be too low, and None is returned.
 
     Args:
@@ -57,8 +57,9 @@ def epoch_flops(parts: Any) -> float | None:
     network, run = alone.network, alone.shapes()
     size = min(config.batch_size, len(train))
     whole = dataclasses.replace(config, accumulate=1)  # micro-batches are a loop too
-    epoch = jax.jit(step.make_train_epoch(whole, network))
-    total = _flops(epoch, parts.strengths, run, _first(parts, "train", size))
+    train_steps = step.make_train_steps(whole, network)
+    update = jax.jit(lambda strengths, run, train: train_steps(strengths, run, train, 0, 1))
+    total = _flops(update, parts.strengths, run, _first(parts, "train", size))
     total *= steps_per_epoch(len(train), config.batch_size)
     if valid := len(parts.data.splits["valid"].labels):
         size = min(config.eval_batch_size, valid)
