@@ -360,6 +360,7 @@ FLOAT32_MAX = 3.4028234e38
 PLACES = (
     "data.data_dir",
     "data.manual_dir",
+    "data.memory",
     "data.workers",
     "parallel.mode",
     "parallel.devices",

@@ -29,6 +29,10 @@ class Split(NamedTuple):
         """Of one example."""
         return self.images.shape[1:]
 
+    def first(self, count: int) -> "Split":
+        """The first few of them."""
+        return Split(self.images[:count], self.labels[:count])
+
 
 class Rows(NamedTuple):
     """Which examples of a pool a split has: of its test split, or of the rest."""
@@ -68,6 +72,11 @@ class Data(NamedTuple):
     def outputs(self) -> int:
         """How many numbers the network puts out for an example."""
         return len(self.classes) or 1
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the splits stay on disk."""
+        return not isinstance(self.splits["train"], Split)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

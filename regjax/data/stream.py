@@ -8,8 +8,12 @@ state, and a run that knows its epoch and its position in it goes on exactly.
 
 import contextlib
 import dataclasses
+import gc
 import hashlib
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -94,6 +98,10 @@ class Streamed:
         """Of one example."""
         return self.records.shape
 
+    def first(self, count: int) -> Split:
+        """The first few of them, read now."""
+        return self.read(range(min(count, self.examples)))
+
     def read(self, positions: Sequence[int]) -> Split:
         """The examples at some positions of the split."""
         whole = len(self.records)
@@ -136,15 +144,15 @@ def draw(pool: Stored, config: DataConfig, seed: int) -> Data:
             f"data.stratified is set, but {pool.name} is streamed, whose labels are not known "
             "beforehand; set data.stratified to False"
         )
-    seed = seed if config.split_seed < 0 else config.split_seed
+    root = seed if config.split_seed < 0 else config.split_seed
     sizes: dict[str, float] = {name: getattr(config, name) for name in NAMES}
     splits: dict[str, Streamed] = {}
     source = pool.name
     if pool.test_records is not None:
         own, source = {"test": sizes.pop("test")}, f"the training pool of {pool.name}"
         of_test = f"the test split of {pool.name}"
-        splits |= _cut(pool.test_records, own, _seed(seed, f"{keys.SPLIT}/test"), of_test)
-    splits |= _cut(pool.records, sizes, _seed(seed, keys.SPLIT), source)
+        splits |= _cut(pool.test_records, own, seed_of(root, f"{keys.SPLIT}/test"), of_test)
+    splits |= _cut(pool.records, sizes, seed_of(root, keys.SPLIT), source)
     train = splits["train"]
     if not train.examples:
         raise InputError(f"data.train is {config.train}: no examples left to train on")
@@ -153,7 +161,8 @@ def draw(pool: Stored, config: DataConfig, seed: int) -> Data:
     return Data(splits, {}, None, shift, scale, pool.classes, fingerprint)
 
 
-def _seed(seed: int, name: str) -> int:
+def seed_of(seed: int, name: str) -> int:
+    """The 32-bit seed of the stream `name`, for grain."""
     return int(keys.host_stream(seed, name).integers(2**32))
 
 
@@ -174,7 +183,7 @@ def _fingerprint(splits: dict[str, Streamed]) -> str:
         records = part.records
         about = (name, part.seed, part.start, part.stop, records.shape, str(records.dtype))
         digest.update(f"{about} {records.stamp}".encode())
-        for array in part.read(range(min(8, part.examples))):
+        for array in part.first(8):
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -294,7 +303,7 @@ def reading(rounds: Rounds, workers: int, start: int = 0) -> Iterator[Iterator[S
         _without_flags()
         options = lib.MultiprocessingOptions(workers, per_worker_buffer_size=AHEAD)
         plain = lib.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        dataset = by_number.to_iter_dataset(plain).mp_prefetch(options)
+        dataset = by_number.to_iter_dataset(plain).mp_prefetch(options, worker_init_fn=_worker)
     else:
         dataset = by_number.to_iter_dataset(lib.ReadOptions(1, prefetch_buffer_size=AHEAD))
     batches = iter(dataset)
@@ -302,6 +311,23 @@ def reading(rounds: Rounds, workers: int, start: int = 0) -> Iterator[Iterator[S
         yield _checked(batches, rounds.parts[0].split.records.name)
     finally:
         batches.close()
+        del batches, dataset
+        gc.collect()  # batches in shared memory are given back while those who do it are there
+
+
+def _worker(index: int, count: int) -> None:
+    """What each worker does first: it leaves signals to the run, and ends when that does."""
+    del index, count
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _without_flags() -> None:
