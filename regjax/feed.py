@@ -197,13 +197,13 @@ def _chunks(parts: Any, rounds: Rounds, batches: Iterator[Split], first: int) ->
         most = parts.config.data.memory * 2**30 / SHARE
         length = int(min(max(1, most // _bytes(of)), len(of)))
         while first < len(of):
-            taken = list(itertools.islice(batches, min(length, len(of) - first)))
-            if not taken:
+            stop = min(first + length, len(of))
+            arrays, examples = _gathered(itertools.islice(batches, stop - first), of, length)
+            if not examples:
                 return
-            arrays = _padded(taken, length * of.size)
-            part = Part(jnp.int32(first), jnp.int32(sum(batch.examples for batch in taken)))
-            first += len(taken)
-            yield _Chunk(of, first, parts.placed(*arrays, part))
+            part = Part(jnp.int32(first), jnp.int32(examples))
+            yield _Chunk(of, stop, parts.placed(*arrays, part))
+            first = stop
         first = 0
 
 
@@ -211,14 +211,14 @@ def _bytes(of: Batches) -> int:
     return of.size * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
 
 
-def _padded(batches: Sequence[Split], examples: int) -> list[np.ndarray]:
-    """The batches one after the other, as arrays of so many examples."""
-    made = []
-    for arrays in zip(*batches, strict=True):
-        whole = np.zeros((examples, *arrays[0].shape[1:]), arrays[0].dtype)
-        np.concatenate(arrays, out=whole[: sum(map(len, arrays))])
-        made.append(whole)
-    return made
+def _gathered(batches: Iterator[Split], of: Batches, length: int) -> tuple[Split, int]:
+    """Batches one after the other, padded to so many batches, and how many examples they have."""
+    whole, count = of.split.empty(length * of.size), 0
+    for batch in batches:  # one at a time: each keeps files open
+        rows = slice(count, count + batch.examples)
+        whole.images[rows], whole.labels[rows] = batch
+        count += batch.examples
+    return whole, count
 
 
 def _ahead(items: Iterator[Any]) -> Generator[Any]:
