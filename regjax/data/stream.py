@@ -147,7 +147,7 @@ def draw(pool: Stored, config: DataConfig, seed: int) -> Data:
     if config.stratified:
         raise InputError(
             f"data.stratified is set, but {pool.name} is streamed, whose labels are not known "
-            "beforehand; set data.stratified to False"
+            "beforehand; set data.stratified to False, or data.stream to never"
         )
     root = seed if config.split_seed < 0 else config.split_seed
     sizes: dict[str, float] = {name: getattr(config, name) for name in NAMES}
