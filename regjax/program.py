@@ -13,6 +13,7 @@ from regjax import config as config_lib
 from regjax import state, step
 from regjax.batch import Arrays
 from regjax.config import Config
+from regjax.metrics import Sums
 from regjax.network import Network
 from regjax.parallel import ALONE, Parallel
 from regjax.state import RunState, TrainState
@@ -27,14 +28,14 @@ class Program(NamedTuple):
       init: `init(strengths, inputs, key) -> run`, see `state.init`.
       train_steps: `train_steps(strengths, run, train, start, stop) -> run`; donates the run.
       end_epoch: `end_epoch(strengths, run, train, valid) -> (run, metrics)`; donates the run.
-      evaluate: `evaluate(state, arrays) -> metrics`.
+      scores: `scores(state, arrays) -> sums`, see `step.make_scores`.
       batch_size: in examples.
     """
 
     init: Callable[[Strengths, jax.Array, jax.Array], RunState]
     train_steps: Any
     end_epoch: Any
-    evaluate: Callable[[TrainState, Arrays], Metrics]
+    scores: Callable[[TrainState, Arrays], dict[str, Sums]]
     batch_size: int
 
     def steps(self, train: Arrays) -> int:
@@ -78,7 +79,7 @@ def make_program(
             out=(where, parallel.everywhere()),
             donate=(1,),
         ),
-        parallel.compiled(step.make_evaluate(config, network, spread)),
+        parallel.compiled(step.make_scores(config, network, spread)),
         config.batch_size,
     )
 

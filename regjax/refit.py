@@ -70,6 +70,9 @@ def merged(data: Data) -> Data:
 
     It is the training split that `data.valid=0` draws by the same seed, scaled as before.
     """
+    if data.streamed:  # the two are neighbours in one order
+        train = dataclasses.replace(data.splits["train"], start=data.splits["valid"].start)
+        return data._replace(splits={**data.splits, "train": train})
     valid, train = data.rows["valid"], data.rows["train"]
     rows = np.concatenate([train.indices, valid.indices])
     order = np.argsort(rows)

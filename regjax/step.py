@@ -95,8 +95,11 @@ def make_draw(
 
 def in_order(config: Config, run: RunState, train: Arrays, spread: Spread) -> Any:
     """The rows of an epoch's batches: indices and masks, each `(batches, examples)`."""
-    shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
-    return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
+    if train.part is None:
+        shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
+        return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
+    indices, masks = spread.rows(jnp.arange(len(train)), config.batch_size)
+    return indices, masks * (indices < train.part.examples)
 
 
 def make_train_steps(
@@ -114,19 +117,32 @@ def make_train_steps(
         strengths: Strengths, run: RunState, train: Arrays, start: Any, stop: Any
     ) -> RunState:
         batches = in_order(config, run, train, spread)
+        first = 0 if train.part is None else train.part.first
 
         def body(i: jax.Array, now: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
             state, sums = now
-            rows = [lax.dynamic_index_in_dim(part, i, keepdims=False) for part in batches]
+            rows = [lax.dynamic_index_in_dim(part, i - first, keepdims=False) for part in batches]
             drawn = draw(strengths, run, state, train, rows)
             state, measured = train_step(strengths, state, *drawn)
             return state, _added(sums, measured)
 
         state, sums = lax.fori_loop(start, stop, body, (run.train, run.progress.sums))
+        if train.part is not None:  # evaluated in parts, before the epoch is ended
+            state = _settled(config, network, state, None, spread)
         progress = Progress(jnp.asarray(stop, jnp.int32), sums)
         return run.replace(train=state, progress=progress)
 
     return train_steps
+
+
+def _settled(
+    config: Config, network: Network, state: TrainState, train: Arrays | None, spread: Spread
+) -> TrainState:
+    """The state with the average of its weights, if it has one, as what is evaluated."""
+    if config.optimizer.average == "none":
+        return state
+    made = averaged(config, network, state.opt_state, state.statistics, train, spread)
+    return state.replace(averaged=made)
 
 
 def _added(sums: dict[str, metrics.Sums], measured: Metrics) -> dict[str, metrics.Sums]:
@@ -161,52 +177,64 @@ def make_predict(
     return predict
 
 
-def make_evaluate(
+def make_scores(
     config: Config, network: Network, spread: Spread = ALONE
-) -> Callable[[TrainState, Arrays], Metrics]:
-    """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`) of all.
+) -> Callable[[TrainState, Arrays], dict[str, metrics.Sums]]:
+    """Returns `scores(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`), as sums.
 
     The loss is the data loss alone: no label smoothing, no penalty.
     """
     predict = make_predict(config, network, spread)
 
+    def scores(state: TrainState, arrays: Arrays) -> dict[str, metrics.Sums]:
+        logits, labels, mask = predict(state, arrays), arrays.all_labels(), arrays.counted()
+        losses = metrics.Mean.of(example_losses(config, logits, labels), mask)
+        return {"loss": losses, **score(config, logits, labels, mask)}
+
+    return scores
+
+
+def make_evaluate(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[TrainState, Arrays], Metrics]:
+    """Returns `evaluate(state, arrays) -> metrics`: what `scores` sums, as numbers."""
+    scores = make_scores(config, network, spread)
+
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
-        logits, labels = predict(state, arrays), arrays.all_labels()
-        scored = score(config, logits, labels).items()
-        return {
-            "loss": example_losses(config, logits, labels).mean(),
-            **{name: merged.compute() for name, merged in scored},
-        }
+        return _computed(scores(state, arrays))
 
     return evaluate
 
 
+def _computed(sums: dict[str, metrics.Sums]) -> Metrics:
+    return {name: merged.compute() for name, merged in sums.items()}
+
+
 def make_end_epoch(
     config: Config, network: Network, spread: Spread = ALONE
-) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
+) -> Callable[[Strengths, RunState, Arrays | None, Any], tuple[RunState, Metrics]]:
     """Returns `end_epoch(strengths, run, train, valid) -> (run, metrics)`, after the last update.
 
-    The epoch's metrics, evaluation on `valid` (None: none), then the decision to stop. `train_loss`
-    and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty` and
-    `gradient_norm` means over the steps, `learning_rate` that of the last step; `improved` says
+    The epoch's metrics, evaluation on `valid`, then the decision to stop. Where data are streamed,
+    `train` is None and `valid` its scores, already summed; where there is no validation, None.
+    `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
+    and `gradient_norm` means over the steps, `learning_rate` that of the last step; `improved` says
     whether this epoch is the best so far.
     """
     evaluate = make_evaluate(config, network, spread)
 
     def end_epoch(
-        strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+        strengths: Strengths, run: RunState, train: Arrays | None, valid: Any
     ) -> tuple[RunState, Metrics]:
-        epoch, state = run.epoch + 1, run.train
-        if config.optimizer.average != "none":
-            evaluated = averaged(config, network, state.opt_state, state.statistics, train, spread)
-            state = state.replace(averaged=evaluated)
+        epoch, state = run.epoch + 1, _settled(config, network, run.train, train, spread)
         measured: Metrics = {
             name if name in ("penalty", "gradient_norm") else f"train_{name}": sums.compute()
             for name, sums in run.progress.sums.items()
         }
         measured["learning_rate"] = learning_rate(config, strengths, state.step - 1)
         if valid is not None:
-            measured |= {f"valid_{k}": v for k, v in evaluate(state, valid).items()}
+            found = evaluate(state, valid) if isinstance(valid, Arrays) else _computed(valid)
+            measured |= {f"valid_{k}": v for k, v in found.items()}
         # An accuracy stays a number when the network has diverged; its loss does not.
         loss = measured["valid_loss" if valid is not None else "train_loss"]
         watched = jnp.where(jnp.isfinite(loss), measured[config.stopping.monitor], jnp.nan)

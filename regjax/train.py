@@ -19,6 +19,7 @@ import regjax
 from regjax import (
     augmentation,
     divergence,
+    feed,
     models,
     optimizer,
     parallel,
@@ -30,12 +31,14 @@ from regjax import (
 )
 from regjax import data as data_lib
 from regjax import watch as watch_lib
-from regjax.batch import Arrays
+from regjax.averaging import STATISTICS
+from regjax.batch import Arrays, Part
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
 from regjax.data import Data
 from regjax.divergence import Divergence
 from regjax.errors import InputError, Interrupted
+from regjax.feed import Resident, Streaming, feeding
 from regjax.network import Network
 from regjax.pace import Pace
 from regjax.parallel import ALONE, Parallel
@@ -76,10 +79,8 @@ class Assembled(NamedTuple):
 
     def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
         """What `Program.init` is given: strengths, first inputs, key."""
-        train = self.arrays("train")
-        assert train is not None
-        rows = jnp.arange(self._start_examples())
-        inputs = train.take(rows, jnp.ones(len(rows))).images
+        count = self._start_examples()
+        inputs = self.first("train", count).take(jnp.arange(count), jnp.ones(count)).images
         return self.strengths, inputs, jax.random.key(self.config.seed)
 
     def shapes(self) -> RunState:
@@ -97,12 +98,19 @@ class Assembled(NamedTuple):
     def arrays(self, split: str) -> Arrays | None:
         """A split on the devices, or None where it is empty."""
         part = self.data.splits[split]
-        if not len(part.labels):
-            return None
-        arrays = Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
-        return self.parallel.put(arrays.replace(**self.target_scaling()))
+        return self.placed(*part) if part.examples else None
 
-    def target_scaling(self) -> dict[str, jax.Array]:
+    def first(self, split: str, count: int) -> Arrays:
+        """The first examples of a split on the devices."""
+        return self.placed(*self.data.splits[split].first(count))
+
+    def placed(self, images: Any, labels: Any, part: Part | None = None) -> Arrays:
+        """Examples as stored, on the devices."""
+        stored = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
+        arrays = Arrays(*stored, part=part, **self.target_scaling())
+        return self.parallel.put(arrays)
+
+    def target_scaling(self) -> dict[str, Any]:
         """What `Arrays` is given where numbers are predicted."""
         shift, scale = self.data.target_shift, self.data.target_scale
         if shift is None or scale is None:
@@ -111,7 +119,7 @@ class Assembled(NamedTuple):
 
     def _start_examples(self) -> int:
         """How many training examples the network starts with: LSUV looks at a batch of them."""
-        return min(len(self.data.splits["train"].labels), self.config.eval_batch_size)
+        return min(self.data.splits["train"].examples, self.config.eval_batch_size)
 
 
 def assemble(config: Config) -> Assembled:
@@ -126,6 +134,7 @@ def assemble(config: Config) -> Assembled:
     parts = put_together(config, drawn, parallel.on_devices(config.parallel))
     conflicts = (
         _data_conflict,
+        _stream_conflict,
         _batch_conflict,
         _accumulate_conflict,
         _parts_conflict,
@@ -156,7 +165,7 @@ def refitted(parts: Assembled, target: float = refit.NO_TARGET) -> Assembled:
 
 def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assembled:
     """What `assemble` returns, of a config that was checked, data drawn, and devices found."""
-    examples = len(data.splits["train"].labels)
+    examples = data.splits["train"].examples
     general = program.generalized(config)
     model, axis_name = config.model, devices.spread.axis_name
     if not config.parallel.sync_norm:
@@ -172,12 +181,12 @@ def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assem
 
 def _data_conflict(parts: Assembled) -> str | None:
     config, data = parts.config, parts.data
-    if config.stopping.refit != "none" and not len(data.splits["valid"].labels):
+    if config.stopping.refit != "none" and not data.splits["valid"].examples:
         return (
             f"data.valid is empty but stopping.refit is '{config.stopping.refit}', which trains on "
             "train + valid; give data.valid a size, or set stopping.refit to none"
         )
-    if config.stopping.monitor.startswith("valid") and not len(data.splits["valid"].labels):
+    if config.stopping.monitor.startswith("valid") and not data.splits["valid"].examples:
         return (
             f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
             "data.valid a size, or monitor train_loss"
@@ -190,8 +199,21 @@ def _data_conflict(parts: Assembled) -> str | None:
     return None
 
 
+def _stream_conflict(parts: Assembled) -> str | None:
+    config = parts.config
+    if not parts.data.streamed or config.optimizer.average == "none":
+        return None
+    if STATISTICS not in parts.shapes().train.statistics:
+        return None
+    return (
+        f"optimizer.average is '{config.optimizer.average}', whose batch statistics take a pass "
+        f"over the training set after each epoch, but {config.data.name} is streamed; set "
+        "optimizer.average to none, or model.norm to one without them"
+    )
+
+
 def _batch_conflict(parts: Assembled) -> str | None:
-    config, examples = parts.config, len(parts.data.splits["train"].labels)
+    config, examples = parts.config, parts.data.splits["train"].examples
     norm, groups = config.model.norm, config.model.norm_groups
     size = min(config.batch_size, examples)
     last = examples % size or size
@@ -213,7 +235,7 @@ def _batch_conflict(parts: Assembled) -> str | None:
 def _accumulate_conflict(parts: Assembled) -> str | None:
     """What the norms by a batch cannot do of micro-batches."""
     config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
-    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
     if count == 1 or norm not in models.BATCH_NORMS:
         return None
     size = min(config.batch_size, examples)
@@ -247,7 +269,7 @@ def _accumulate_conflict(parts: Assembled) -> str | None:
 def _parts_conflict(parts: Assembled) -> str | None:
     """What the norms by a batch cannot do of a batch in parts."""
     config, spread = parts.config, parts.parallel.spread
-    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
     if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
         return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
     size = min(config.batch_size, examples)
@@ -421,17 +443,14 @@ def _advance(
     if _ended(config, run):
         return run, 0.0
     about = _about(parts, checkpoints)
-    arrays: Any = parts.arrays("train"), parts.arrays("valid")
-
-    compiling = time.perf_counter()
-    compiled = functions.compiled(parts.strengths, run, *arrays)
-    compile_seconds = time.perf_counter() - compiling
-
     done, console = int(run.epoch), host.console
     watching = watch_lib.watching(host.watch, parts, host.workdir.path, done, console)
     bar = EpochBar(config.epochs, done, console)
-    with watching as tell, bar as show, host.listening() as interrupted:
-        given = (run, arrays, interrupted, updates, about["seconds"])
+    with feeding(parts, run) as fed, watching as tell, bar as show, host.listening() as interrupted:
+        compiling = time.perf_counter()
+        compiled = fed.compiled(functions, parts.strengths, run)
+        compile_seconds = time.perf_counter() - compiling
+        given = (run, fed, interrupted, updates, about["seconds"])
         for after, line in epochs(parts, compiled, *given):
             run, about = after, about | {"seconds": 0.0}
             if "epoch" not in line:
@@ -461,7 +480,7 @@ def _refit(
     target = _train_loss(parts, functions, best) if goes_on else refit.NO_TARGET
     again, host = refitted(parts, target), host._replace(watch=watch_lib.OFF)
     first, updates = (int(best.epoch), int(best.train.step)) if goes_on else (0, 0)
-    counts = [len(phase.data.splits["train"].labels) for phase in (parts, again)]
+    counts = [phase.data.splits["train"].examples for phase in (parts, again)]
     say(host.console, f"refit ({config.stopping.refit}) on train + valid, {counts[1]} examples")
     limit = refit.limit(config, int(result["best_epoch"]), *counts)
     again = again._replace(config=dataclasses.replace(again.config, epochs=limit.epochs))
@@ -511,7 +530,7 @@ def epochs(
     parts: Assembled,
     functions: Program,
     run: RunState,
-    arrays: Sequence[Any],
+    fed: Resident | Streaming,
     interrupted: Callable[[], bool] = lambda: False,
     updates: int | None = None,
     seconds: float = 0.0,
@@ -525,30 +544,41 @@ def epochs(
     Args:
       parts, functions: of the run.
       run: where it begins, between any two updates.
-      arrays: the splits `train` and `valid`.
+      fed: what it trains and is evaluated on.
       interrupted: asked about once a second.
       updates: of the whole run, where its last epoch ends before its examples do; None: not.
       seconds: that the epoch it begins in has taken before.
     """
-    steps, pace, position = functions.steps(arrays[0]), Pace(), int(run.progress.position)
+    pace, position = Pace(), int(run.progress.position)
     while not _ended(parts.config, run):
         started, measured = time.perf_counter() - seconds, {}
-        last = steps if updates is None else min(steps, position + updates - int(run.train.step))
-        while position < last:
+        left = fed.steps if updates is None else position + updates - int(run.train.step)
+        last = min(fed.steps, left)
+        for train, start, stop in _calls(fed, pace, position, last):
             if interrupted():
                 yield run, {"seconds": time.perf_counter() - started}
                 return
-            stop = min(last, position + pace.steps)
-            bounds = np.int32(position), np.int32(stop)
-            with pace.timing(stop - position):
-                run = functions.train_steps(parts.strengths, run, arrays[0], *bounds)
+            bounds = np.int32(start), np.int32(stop)
+            with pace.timing(stop - start):
+                run = functions.train_steps(parts.strengths, run, train, *bounds)
                 if stop == last:  # without a pause before
-                    run, measured = functions.end_epoch(parts.strengths, run, *arrays)
+                    valid = fed.valid(functions.scores, run.train)
+                    run, measured = functions.end_epoch(parts.strengths, run, fed.whole, valid)
                 jax.block_until_ready((run, measured))
-            position = stop
         taken, seconds, position = time.perf_counter() - started, 0.0, 0
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
         yield run, line | {"seconds": taken}
+
+
+def _calls(
+    fed: Resident | Streaming, pace: Pace, start: int, last: int
+) -> Iterator[tuple[Arrays, int, int]]:
+    """What is trained on in one call each, and from which update of the epoch to which."""
+    for train, end in fed.train(start, last):
+        while start < end:
+            stop = min(end, start + pace.steps)
+            yield train, start, stop
+            start = stop
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
@@ -567,7 +597,7 @@ def _diverged(
 ) -> Divergence | None:
     """Where a run that a NaN has ended went wrong, from the best checkpoint or the start on."""
     best = int(run.stopping.best_epoch)
-    if best and stopped_because(run) != "nan":
+    if parts.data.streamed or (best and stopped_because(run) != "nan"):
         return None
     start = functions.init(*parts.start())
     if best:
@@ -605,14 +635,12 @@ def measure(
     parts: Assembled, functions: Program, train_state: TrainState, splits: Sequence[str]
 ) -> dict[str, float | None]:
     """`SPLIT_loss`, and `SPLIT_accuracy` or `SPLIT_r2`, for each split; None where it is empty."""
-    scores: dict[str, float | None] = {}
-    names = (score_name(parts.config), "loss")
-    for split in splits:
-        arrays = parts.arrays(split)
-        measured = functions.evaluate(train_state, arrays) if arrays else {}
-        for name in names:
-            scores[f"{split}_{name}"] = measured[name].item() if measured else None
-    return scores
+    found = feed.measured(functions.scores, train_state, parts, splits)
+    return {
+        f"{split}_{name}": found[split][name].item() if split in found else None
+        for split in splits
+        for name in (score_name(parts.config), "loss")
+    }
 
 
 def stopped_because(run: RunState) -> str:

@@ -53,6 +53,7 @@ FLOORS = {
     4: {
         "checkpoint",
         "divergence",
+        "feed",
         "workdir",
         "programs",
         "pace",
