@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 import regjax
 from regjax import config as config_lib
+from regjax import hosts
 from regjax.config import Config, StudyConfig
 from regjax.errors import InputError, did_you_mean
 
@@ -84,6 +85,21 @@ def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
     flags.DEFINE_string("watch", "", text, flag_values=values)
     text = "START:STOP, the epochs that JAX's profiler traces into the folder's profile/"
     flags.DEFINE_string("profile", "", text, flag_values=values)
+    _hosts_flags(values)
+
+
+def _hosts_flags(values: flags.FlagValues) -> None:
+    text = "on many hosts: HOST:PORT of process 0, or auto on SLURM, GKE or Cloud TPU"
+    flags.DEFINE_string("coordinator", None, text, flag_values=values)
+    connect, heartbeat = hosts.CONNECT_SECONDS, hosts.HEARTBEAT_SECONDS
+    numbers = {
+        "num_processes": (None, "how many processes there are"),
+        "process_id": (None, "which of them this is, from 0"),
+        "connect_timeout": (connect, "seconds to wait for the others at the start"),
+        "heartbeat_timeout": (heartbeat, "seconds of silence after which one is dead"),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_integer(name, default, f"on many hosts: {text}", flag_values=values)
 
 
 def _train(values: flags.FlagValues) -> None:
@@ -91,14 +107,18 @@ def _train(values: flags.FlagValues) -> None:
     workdir = _required(
         values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
     )
-    from rich.console import Console
+    names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
+    given: list[Any] = [values[name].value for name in names]
+    watched = [values[name].value or "" for name in ("watch", "profile")]
+    with hosts.connected(hosts.from_flags(*given)):
+        _train_here(config, workdir, watched)
 
-    from regjax import progress, train, watch
 
-    writers, profile = (values[name].value or "" for name in ("watch", "profile"))
-    watched = watch.parse(writers, profile, config.epochs)
-    console = Console()
-    result = train.train(config, workdir, console, watched)
+def _train_here(config: Config, workdir: str, watched: list[str]) -> None:
+    from regjax import progress, together, train, watch
+
+    console = together.console()
+    result = train.train(config, workdir, console, watch.parse(*watched, config.epochs))
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]

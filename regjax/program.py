@@ -57,7 +57,7 @@ def make_program(
             out=(where, parallel.everywhere()),
             donate=(1,),
         ),
-        parallel.compiled(step.make_evaluate(config, network, spread)),
+        parallel.compiled(step.make_evaluate(config, network, spread), out=parallel.everywhere()),
     )
 
 

@@ -24,6 +24,7 @@ from regjax import (
     refit,
     state,
     strengths,
+    together,
     trees,
 )
 from regjax import data as data_lib
@@ -301,12 +302,15 @@ def train(
     Raises:
       InputError: input that cannot be used, or a network that diverged at once.
     """
-    console, workdir, config = console or Console(), Workdir(path), check(config)
+    console, workdir, config = together.console(console), together.folder(path), check(config)
+    together.agree_on_config(config)
+    together.agree("--watch", {"names": watch.writers})
     workdir.check(config)
     if workdir.config.exists() and (result := workdir.read_result()):
         say(console, f"'{path}' holds this run's result already; nothing to do")
         return result
     run_parts = assemble(config)
+    together.agree("the data", {"fingerprint": run_parts.data.fingerprint})
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
         return _train(run_parts, workdir, checkpoints, console, watch)
 

@@ -54,6 +54,8 @@ FLOORS = {
         "checkpoint",
         "divergence",
         "workdir",
+        "hosts",
+        "together",
         "progress",
         "train",
         "evaluate",

@@ -82,7 +82,8 @@ def trained(config: Config, where: Parallel, epochs: int, sync: bool = True) -> 
 
         run = jax.jit(start)()  # each buffer its own, to be donated
         made = program.make_program(config, network, run, where)
-        run, arrays = jax.device_put(run, where.where(run)), where.put(arrays)
+        run = jax.jit(lambda x: x, out_shardings=where.where(run))(run)  # also over processes
+        arrays = where.put(arrays)
         for _ in range(epochs):
             run, measured = made.run_epoch(numbers, run, arrays, arrays)
         return jax.device_get((run.train.evaluated(), run.train.params, measured))
