@@ -109,16 +109,17 @@ def _train(values: flags.FlagValues) -> None:
     )
     names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
     given: list[Any] = [values[name].value for name in names]
-    watched = [values[name].value or "" for name in ("watch", "profile")]
+    writers, profile = (values[name].value or "" for name in ("watch", "profile"))
     with hosts.connected(hosts.from_flags(*given)):
-        _train_here(config, workdir, watched)
+        _train_here(config, workdir, writers, profile)
 
 
-def _train_here(config: Config, workdir: str, watched: list[str]) -> None:
+def _train_here(config: Config, workdir: str, writers: str, profile: str) -> None:
     from regjax import progress, together, train, watch
 
     console = together.console()
-    result = train.train(config, workdir, console, watch.parse(*watched, config.epochs))
+    watched = watch.parse(writers, profile, config.epochs)
+    result = train.train(config, workdir, console, watched)
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]

@@ -201,6 +201,12 @@ def connect(hosts: Hosts) -> None:
         reason = " ".join(str(error).split())[:200]
         hint = "give --coordinator=HOST:PORT, --num_processes and --process_id"
         raise InputError(f"--coordinator={hosts.coordinator} failed ({reason}); {hint}") from error
+    here, all_of = jax.local_device_count(), jax.device_count()
+    if here * jax.process_count() != all_of:
+        raise InputError(
+            f"this process has {here} of {all_of} devices, but there are {jax.process_count()} "
+            "processes; give each as many"
+        )
 
 
 def _check_port(coordinator: str) -> None:
