@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import app, flags
 
 from regjax import models, parallel, state, step, strengths, trees
@@ -56,11 +57,13 @@ class Collective(NamedTuple):
       kind: which of `KINDS`.
       bytes: of its whole tensors: what is reduced, or gathered.
       group: how many devices take part.
+      far: whether these are of several hosts.
     """
 
     kind: str
     bytes: int
     group: int
+    far: bool = False
 
     def sent(self) -> float:
         """Bytes that each device sends, in a ring.
@@ -76,24 +79,54 @@ class Collective(NamedTuple):
 def collectives(hlo: str, devices: int) -> list[Collective]:
     """Reads the collectives of compiled HLO text.
 
-    >>> line = "%a = (f32[2,3]{1,0}, f32[]) all-reduce(%b, %c), replica_groups=[2,4]<=[8]"
-    >>> collectives(line, 8)
-    [Collective(kind='all-reduce', bytes=28, group=4)]
+    >>> line = "%a = (f32[2,3]{1,0}, f32[]) all-reduce(%b, %c), replica_groups=[2,8]<=[16]"
+    >>> collectives(line, 16)
+    [Collective(kind='all-reduce', bytes=28, group=8, far=False)]
     """
     found = []
     for shapes, kind, rest in re.findall(rf"= (.*?) ({'|'.join(KINDS)})(?:-start)?\((.*)", hlo):
-        group = devices
-        if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", rest):
-            group = listed[1].count(",") + 1
-        elif counted := re.search(r"replica_groups=\[\d+,(\d+)\]", rest):
-            group = int(counted[1])
+        group = first_group(rest, devices)
         size = sum(
             BYTES.get(dtype, 4) * math.prod(int(n) for n in axes.split(",") if n)
             for dtype, axes in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
         )
-        if group > 1:
-            found.append(Collective(kind, size * (group if kind == "reduce-scatter" else 1), group))
+        size *= len(group) if kind == "reduce-scatter" else 1
+        if len(group) > 1:
+            far = len({device // HOST for device in group}) > 1
+            found.append(Collective(kind, size, len(group), far))
     return found
+
+
+def first_group(text: str, devices: int) -> list[int]:
+    """The devices that take part in one of an operation's groups.
+
+    Raises:
+      ValueError: groups written in another way.
+
+    >>> first_group("replica_groups={{0,2},{1,3}}", 4), first_group("replica_groups=[2,2]<=[4]", 4)
+    ([0, 2], [0, 1])
+    >>> first_group("replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'a'}", 4)
+    [0, 1]
+    """
+
+    def numbers(written: str) -> list[int]:
+        return [int(number) for number in written.split(",") if number]
+
+    def ordered(dims: str, axes: str | None) -> np.ndarray:
+        order = np.arange(devices).reshape(numbers(dims))
+        return order.transpose(numbers(axes)) if axes else order
+
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", text):
+        return numbers(listed[1])
+    if counted := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        return ordered(counted[2], counted[3]).reshape(numbers(counted[1]))[0].tolist()
+    mesh = r"replica_groups=mesh\[(.*?)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))?"
+    if of_mesh := re.search(mesh + r" \{((?:'\w+',? ?)+)\}", text):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", of_mesh[1]))
+        order = ordered(of_mesh[2] or str(devices), of_mesh[3]).reshape([*map(int, sizes.values())])
+        along = re.findall(r"\w+", of_mesh[4])
+        return order[tuple(slice(None) if name in along else 0 for name in sizes)].ravel().tolist()
+    raise ValueError(f"unknown groups: {text[:300]}")
 
 
 class Row(NamedTuple):
@@ -121,8 +154,8 @@ class Row(NamedTuple):
         """The same over more devices."""
 
         def wider(one: Collective) -> Collective:
-            inside = self.shards > 1 and one.group == self.shards
-            return one if inside else one._replace(group=one.group * devices // self.devices)
+            times = devices // self.devices if one.far else 1
+            return one._replace(group=one.group * times)
 
         found = [wider(one) for one in self.found]
         return self._replace(devices=devices, found=found, measured=False)
@@ -130,8 +163,7 @@ class Row(NamedTuple):
     def seconds(self) -> tuple[float, float]:
         """Of computing and of sending."""
         sending = sum(
-            one.sent() / (1e9 * (_NEAR.value if one.group <= HOST else _FAR.value))
-            for one in self.found
+            one.sent() / (1e9 * (_FAR.value if one.far else _NEAR.value)) for one in self.found
         )
         return self.flops / _FLOPS.value, sending
 
@@ -208,7 +240,7 @@ def main(argv: list[str]) -> None:
     for name in _MODELS.value:
         for shards in (1, HOST):
             rows = [compiled(name, n, shards) for n in devices if n % shards == 0]
-            more = [rows[-1].on(n) for n in ASKED if rows and n > devices[-1]]
+            more = [rows[-1].on(n) for n in ASKED if n > devices[-1] > HOST]
             print("\n".join(row.text() for row in (*rows, *more)), flush=True)
 
 
