@@ -115,8 +115,9 @@ def _train(values: flags.FlagValues) -> None:
 
 
 def _train_here(config: Config, workdir: str, writers: str, profile: str) -> None:
-    from regjax import progress, together, train, watch
+    from regjax import programs, progress, together, train, watch
 
+    programs.keep()
     console = together.console()
     watched = watch.parse(writers, profile, config.epochs)
     result = train.train(config, workdir, console, watched)
@@ -138,8 +139,9 @@ def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:
 
 def _evaluate(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a trained run")
-    from regjax import evaluate, progress
+    from regjax import evaluate, programs, progress
 
+    programs.keep()
     measured = evaluate.evaluate(workdir, values["split"].value or "test")
     if values["json"].value:
         print(json.dumps(measured, indent=2))

@@ -56,6 +56,7 @@ FLOORS = {
         "workdir",
         "hosts",
         "together",
+        "programs",
         "progress",
         "train",
         "evaluate",

@@ -83,6 +83,22 @@ def test_train_evaluate_and_show(trained: Path) -> None:
     assert "86,026" in shown
 
 
+def test_programs_are_kept_and_torn_ones_made_again(tmp_path: Path) -> None:
+    def metrics(name: str) -> list[dict[str, Any]]:
+        folder = {"JAX_COMPILATION_CACHE_DIR": "", "REGJAX_CACHE_DIR": str(tmp_path)}
+        good("train", DIGITS, f"--workdir={tmp_path / name}", *FAST, **folder)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [{**json.loads(line), "seconds": 0} for line in lines]
+
+    first = metrics("first")
+    kept = sorted((tmp_path / "programs").iterdir())
+    assert kept
+    assert metrics("second") == first
+    for file in kept:
+        os.truncate(file, 1000)
+    assert metrics("third") == first
+
+
 def test_help_and_version() -> None:
     for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["show", "-h"]):
         assert "regjax" in good(*arguments)

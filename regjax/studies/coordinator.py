@@ -20,6 +20,7 @@ from rich.console import Console
 from regjax import program
 from regjax.config import StudyConfig
 from regjax.errors import InputError
+from regjax.programs import keep
 from regjax.progress import say
 from regjax.studies import folder, plan, report, result
 from regjax.studies.ledger import Ledger
@@ -28,7 +29,7 @@ from regjax.studies.result import StudyResult
 from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
 from regjax.studies.vectorized import Vectorized, measured_width
-from regjax.studies.worker import TrialWorker, keep_programs
+from regjax.studies.worker import TrialWorker
 from regjax.train import assemble
 
 PAUSE = 0.3  # seconds between two looks at the storage
@@ -150,7 +151,7 @@ def _in_lanes(
     study: StudyConfig, workdir: Path, storage: str, ledgers: list[Ledger], console: Console
 ) -> None:
     """Does the work in this process, as lanes of one program after another."""
-    keep_programs()
+    keep()
     width = ledgers[0].lanes(lambda: lanes(study))
     if study.study.lanes not in (0, width):
         say(console, f"study.lanes is {study.study.lanes}, but the study began with {width}: kept")

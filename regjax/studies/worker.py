@@ -16,10 +16,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import jax
-
+from regjax import programs
 from regjax.config import StudyConfig
-from regjax.data import cache
 from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.studies.choose import best_of_arms, stopped_after
@@ -172,16 +170,10 @@ def confirm_entries(study: StudyConfig, best: dict[str, Any]) -> list[Entry]:
     return [Entry(i, {**params, "seed": seed}) for i, (seed, params) in enumerate(rounds)]
 
 
-def keep_programs() -> None:
-    """Has this process keep its compiled programs for other processes, now and later."""
-    jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
 def main(workdir: str, storage_url: str = "") -> None:
     """Runs one worker; what stops it is its last line on stderr."""
     parent = os.getppid()
-    keep_programs()
+    programs.keep()
     try:
         study = read_config(Path(workdir))
         TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared()), parent).work()
