@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,13 @@ from ml_collections import config_flags
 
 import regjax
 from regjax import config as config_lib
+from regjax import hosts
 from regjax.config import Config, StudyConfig
 from regjax.errors import InputError, Interrupted, did_you_mean
 
 USAGE = 2  # exit code of bad input
 ENDS = (signal.SIGINT, signal.SIGTERM)
+SAME = 0.3  # seconds within which two signals are one, sent to a process and to its parent
 
 
 class Command(NamedTuple):
@@ -86,6 +89,21 @@ def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
     flags.DEFINE_string("watch", "", text, flag_values=values)
     text = "START:STOP, the epochs that JAX's profiler traces into the folder's profile/"
     flags.DEFINE_string("profile", "", text, flag_values=values)
+    _hosts_flags(values)
+
+
+def _hosts_flags(values: flags.FlagValues) -> None:
+    text = "on many hosts: HOST:PORT of process 0, or auto on SLURM, GKE or Cloud TPU"
+    flags.DEFINE_string("coordinator", None, text, flag_values=values)
+    connect, heartbeat = hosts.CONNECT_SECONDS, hosts.HEARTBEAT_SECONDS
+    numbers = {
+        "num_processes": (None, "how many processes there are"),
+        "process_id": (None, "which of them this is, from 0"),
+        "connect_timeout": (connect, "seconds to wait for the others at the start"),
+        "heartbeat_timeout": (heartbeat, "seconds of silence after which one is dead"),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_integer(name, default, f"on many hosts: {text}", flag_values=values)
 
 
 def _train(values: flags.FlagValues) -> None:
@@ -93,14 +111,19 @@ def _train(values: flags.FlagValues) -> None:
     workdir = _required(
         values, "workdir", "give the folder to train in, e.g. --workdir=runs/digits"
     )
-    from rich.console import Console
+    names = ("coordinator", "num_processes", "process_id", "connect_timeout", "heartbeat_timeout")
+    given: list[Any] = [values[name].value for name in names]
+    writers, profile = (values[name].value or "" for name in ("watch", "profile"))
+    with hosts.connected(hosts.from_flags(*given)):
+        _train_here(config, workdir, writers, profile)
 
-    from regjax import programs, progress, train, watch
+
+def _train_here(config: Config, workdir: str, writers: str, profile: str) -> None:
+    from regjax import programs, progress, together, train, watch
 
     programs.keep()
-    writers, profile = (values[name].value or "" for name in ("watch", "profile"))
+    console = together.console()
     watched = watch.parse(writers, profile, config.epochs)
-    console = Console()
     result = train.train(config, workdir, console, watched, _listening)
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
@@ -368,25 +391,31 @@ def _listening() -> Iterator[Callable[[], bool]]:
       Interrupted: one came, whether or not the function was asked; with its exit code.
     """
     asked: list[int] = []
+    first = 0.0
 
     def ask(number: int, frame: Any) -> None:
-        if asked:
+        nonlocal first
+        if not asked:
+            first = time.monotonic()
+        elif time.monotonic() - first > SAME:
             _interrupted(number, frame)
         asked.append(number)
         if sys.stderr.isatty():
             os.write(2, b"regjax: saving after this update; once more ends it at once\n")
 
     before = {number: signal.signal(number, ask) for number in ENDS}
-    end = Interrupted("the same command goes on from here")
+    end = None
     try:
         yield lambda: bool(asked)
-    except Interrupted as saved:
+    except Interrupted as saved:  # of many processes, maybe as another was asked
         end = saved
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if asked:
+        end = end or Interrupted("the same command goes on from here")
         end.code = 128 + asked[0]
+    if end:
         raise end
 
 

@@ -31,7 +31,7 @@ class Parallel(NamedTuple):
     def everywhere(self) -> Any:
         """Where what every device has lies."""
         if self.mesh is None:
-            return SingleDeviceSharding(jax.devices()[0])
+            return SingleDeviceSharding(jax.local_devices()[0])
         return NamedSharding(self.mesh, P())
 
     def where(self, shapes: PyTree) -> PyTree:
@@ -55,7 +55,11 @@ class Parallel(NamedTuple):
 
     def put(self, tree: PyTree) -> PyTree:
         """Values that every device needs, on every device."""
-        return tree if self.mesh is None else jax.device_put(tree, self.everywhere())
+        if self.mesh is None:
+            return tree
+        if jax.process_count() > 1:  # each process has the values, on a device of its own
+            tree = jax.device_get(tree)
+        return jax.device_put(tree, self.everywhere())
 
     def jit(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
         """A function of whole batches, compiled for the devices.
@@ -102,6 +106,11 @@ def on_devices(config: ParallelConfig) -> Parallel:
         raise InputError(
             f"parallel.devices is {asked}, but there are {len(there)} ({there[0].device_kind}); "
             "lower it, or set it to auto"
+        )
+    if jax.process_count() > 1 and (config.mode != "jit" or asked < len(there)):
+        raise InputError(
+            f"this run has {jax.process_count()} processes, for which parallel.mode must be jit "
+            f"and parallel.devices auto, but they are {config.mode} and {config.devices or 'auto'}"
         )
     if config.shards > 1 and config.mode != "jit":
         raise InputError(

@@ -79,7 +79,7 @@ def make_program(
             out=(where, parallel.everywhere()),
             donate=(1,),
         ),
-        parallel.compiled(step.make_scores(config, network, spread)),
+        parallel.compiled(step.make_scores(config, network, spread), out=parallel.everywhere()),
         config.batch_size,
     )
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from regjax import keys
 from regjax.batch import batches
@@ -34,7 +35,7 @@ class Spread(NamedTuple):
     """
 
     parts: int = 1
-    sharding: Sharding | None = None
+    sharding: NamedSharding | None = None
     axis_name: str | None = None
     count: jax.Array | None = None
 
@@ -67,6 +68,16 @@ class Spread(NamedTuple):
         if self.sharding is None:
             return batch
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.sharding), batch)
+
+    def whole(self, params: PyTree) -> PyTree:
+        """Parameters that devices have parts of, whole on each while a step computes.
+
+        Left to itself XLA gathers some in pieces, many times over, and activations beside them.
+        """
+        if self.sharding is None:
+            return params
+        everywhere = NamedSharding(self.sharding.mesh, P())
+        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, everywhere), params)
 
     def total(self, values: PyTree) -> PyTree:
         """The sum of all parts' values."""

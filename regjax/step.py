@@ -45,8 +45,8 @@ def make_train_step(
         strengths: Strengths, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def gradient(params: PyTree) -> tuple[PyTree, Any]:
-            arguments = (params, strengths, state.statistics, batch, spread.key(key))
-            grads, parts = of_batch(*arguments)
+            arguments = (strengths, state.statistics, batch, spread.key(key))
+            grads, parts = of_batch(spread.whole(params), *arguments)
             return spread.total(grads), parts
 
         grads, parts = gradient(state.params)

@@ -27,6 +27,7 @@ from regjax import (
     refit,
     state,
     strengths,
+    together,
     trees,
 )
 from regjax import data as data_lib
@@ -201,7 +202,14 @@ def _data_conflict(parts: Assembled) -> str | None:
 
 def _stream_conflict(parts: Assembled) -> str | None:
     config = parts.config
-    if not parts.data.streamed or config.optimizer.average == "none":
+    if not parts.data.streamed:
+        return None
+    if together.many():
+        return (
+            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
+            "data.stream to never where each host has room for it, or train on one host"
+        )
+    if config.optimizer.average == "none":
         return None
     if STATISTICS not in parts.shapes().train.statistics:
         return None
@@ -348,12 +356,15 @@ def train(
       InputError: input that cannot be used, or a network that diverged at once.
       Interrupted: it was.
     """
-    console, workdir, config = console or Console(), Workdir(path), check(config)
+    console, workdir, config = together.console(console), together.folder(path), check(config)
+    together.agree_on_config(config)
+    together.agree("--watch", {"names": watch.writers})
     workdir.check(config)
     if workdir.config.exists() and (result := workdir.read_result()):
         say(console, f"'{path}' holds this run's result already; nothing to do")
         return result
     run_parts, host = assemble(config), _Host(workdir, console, watch, listening)
+    together.agree("the data", {"fingerprint": run_parts.data.fingerprint})
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
         return _train(run_parts, host, checkpoints)
 
@@ -554,31 +565,24 @@ def epochs(
         started, measured = time.perf_counter() - seconds, {}
         left = fed.steps if updates is None else position + updates - int(run.train.step)
         last = min(fed.steps, left)
-        for train, start, stop in _calls(fed, pace, position, last):
-            if interrupted():
-                yield run, {"seconds": time.perf_counter() - started}
-                return
-            bounds = np.int32(start), np.int32(stop)
-            with pace.timing(stop - start):
-                run = functions.train_steps(parts.strengths, run, train, *bounds)
-                if stop == last:  # without a pause before
-                    valid = fed.valid(functions.scores, run.train)
-                    run, measured = functions.end_epoch(parts.strengths, run, fed.whole, valid)
-                jax.block_until_ready((run, measured))
+        for train, end in fed.train(position, last):
+            while position < end:
+                asked, steps = together.soonest(interrupted(), pace.steps)
+                if asked:
+                    yield run, {"seconds": time.perf_counter() - started}
+                    return
+                stop = min(end, position + steps)
+                bounds = np.int32(position), np.int32(stop)
+                with pace.timing(stop - position):
+                    run = functions.train_steps(parts.strengths, run, train, *bounds)
+                    if stop == last:  # without a pause before
+                        valid = fed.valid(functions.scores, run.train)
+                        run, measured = functions.end_epoch(parts.strengths, run, fed.whole, valid)
+                    jax.block_until_ready((run, measured))
+                position = stop
         taken, seconds, position = time.perf_counter() - started, 0.0, 0
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
         yield run, line | {"seconds": taken}
-
-
-def _calls(
-    fed: Resident | Streaming, pace: Pace, start: int, last: int
-) -> Iterator[tuple[Arrays, int, int]]:
-    """What is trained on in one call each, and from which update of the epoch to which."""
-    for train, end in fed.train(start, last):
-        while start < end:
-            stop = min(end, start + pace.steps)
-            yield train, start, stop
-            start = stop
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:

@@ -55,6 +55,8 @@ FLOORS = {
         "divergence",
         "feed",
         "workdir",
+        "hosts",
+        "together",
         "programs",
         "pace",
         "progress",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments import collectives
 from regjax import evaluate as evaluate_lib
 from regjax import models, parallel, program, state, strengths
 from regjax import train as train_lib
@@ -84,7 +85,8 @@ def trained(config: Config, where: Parallel, epochs: int, sync: bool = True) -> 
 
         run = jax.jit(start)()  # each buffer its own, to be donated
         made = program.make_program(config, network, run, where)
-        run, arrays = jax.device_put(run, where.where(run)), where.put(arrays)
+        run = jax.jit(lambda x: x, out_shardings=where.where(run))(run)  # also over processes
+        arrays = where.put(arrays)
         for _ in range(epochs):
             run, measured = made.run_epoch(numbers, run, arrays, arrays)
         return jax.device_get((run.train.evaluated(), run.train.params, measured))
@@ -132,6 +134,16 @@ def test_parameters_are_divided() -> None:
     placed = where.where(shapes)
     assert placed["kernel"].shard_shape((6, 64)) == (6, 8)
     assert placed["odd"].shard_shape((3,)) == (3,)
+
+
+def test_divided_parameters_are_gathered_once_a_step() -> None:
+    """As bytes: batch norm's statistics, which are divided too, are all that comes to them."""
+    row = collectives.compiled("cnn", 8, shards=8)
+    size = {kind: sum(c.bytes for c in row.found if c.kind == kind) for kind in collectives.KINDS}
+    assert 0.9 < size["all-gather"] / (4 * row.parameters) < 1.05
+    # Gradients of convolutions are added up in Winograd's form, 16 numbers for each 9.
+    assert size["all-reduce"] / (4 * row.parameters) < 16 / 9
+    assert size["all-to-all"] == size["collective-permute"] == 0
 
 
 @pytest.mark.parametrize(

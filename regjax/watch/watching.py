@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from regjax import keys, trees
+from regjax import keys, together, trees
 from regjax.accumulation import make_gradient
 from regjax.progress import say
 from regjax.state import RunState
@@ -27,6 +27,9 @@ Tell = Callable[[dict[str, Any], RunState], None]
 def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console) -> Iterator[Tell]:
     """Gives a function `tell(line, run)` for the loop to call after each epoch.
 
+    Of many processes each calls it, as they compute together what is told; the first alone has
+    writers and the profiler.
+
     Args:
       watch: what is asked for; `OFF` costs nothing.
       parts: `train.Assembled`, which imports this module.
@@ -38,11 +41,12 @@ def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console
       InputError: a writer that is not installed.
     """
     with contextlib.ExitStack() as ends:
-        profile = Profile(watch.profile, folder / "profile", console)
-        writers = [WRITERS[name](folder, parts.config, done) for name in check(watch).writers]
+        names, first = check(watch).writers, together.primary()
+        profile = Profile(watch.profile if first else None, folder / "profile", console)
+        writers = [WRITERS[name](folder, parts.config, done) for name in names if first]
         for writer in writers:
             ends.callback(writer.close)
-        report = _reporter(parts, writers, console) if writers else None
+        report = _reporter(parts, writers, console) if names else None
         last = done
         profile.before(done + 1)
 
@@ -81,7 +85,7 @@ def _reporter(parts: Any, writers: list[Any], console: Console) -> Tell:
 def _finite(tree: PyTree) -> Iterator[tuple[str, np.ndarray]]:
     """The finite values of each leaf, by its path; a leaf without any is left out."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        values = np.asarray(leaf, np.float32)
+        values = together.whole(leaf).astype(np.float32)
         if (values := values[np.isfinite(values)]).size:
             yield trees.path_name(path), values
 

@@ -1,0 +1,290 @@
+"""Many processes train as one does; a lost or a wrong one ends the others in one line."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from regjax import cli, divergence, hosts, parallel
+from regjax import train as train_lib
+from regjax.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, ParallelConfig
+from regjax.errors import InputError
+from regjax.workdir import read_lines
+
+from . import test_parallel
+
+ROOT = Path(__file__).parent.parent
+# Not Adam: it makes steps of rounding where a gradient is zero, as of a bias before batch norm.
+SMALL = (
+    "--config=configs/digits.py",
+    "--config.batch_size=500",
+    "--config.model.widths=(32,)",
+    "--config.model.dropout_rate=0",
+    "--config.optimizer.name=sgd",
+    "--config.optimizer.learning_rate=0.05",
+)
+LIMIT = 60.0  # seconds that a bad start or a lost peer may take to be told
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """What a test that failed has left running is ended."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
+
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def spawn(*arguments: str, devices: int = 4) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    STARTED.append(process)
+    return process
+
+
+def train(workdir: Path, *flags: str, devices: int = 4) -> subprocess.Popen[str]:
+    command = ("-m", "regjax", "train", *SMALL, f"--workdir={workdir}", *flags)
+    return spawn(*command, devices=devices)
+
+
+def pair(workdir: Path, *flags: str) -> list[subprocess.Popen[str]]:
+    """Both processes of a run."""
+    address = f"--coordinator=127.0.0.1:{port()}"
+    both = [f"--process_id={i}" for i in (0, 1)]
+    return [train(workdir, address, "--num_processes=2", i, *flags) for i in both]
+
+
+def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=LIMIT)
+    return process.returncode, out, err
+
+
+def lines(workdir: Path) -> list[dict[str, Any]]:
+    return read_lines(workdir / "metrics.jsonl")
+
+
+WORK = """
+import json, sys
+import jax, numpy as np
+jax.config.update("jax_numpy_rank_promotion", "raise")
+path, process, port = sys.argv[1:]
+jax.distributed.initialize("127.0.0.1:" + port, 2, int(process))
+from tests import test_hosts
+np.savez(path + process, *test_hosts.trained())
+with open(path + process, "w") as file:
+    json.dump([str(test_hosts.diverged()), *map(test_hosts.refusal, test_hosts.UNFIT)], file)
+jax.distributed.shutdown()
+"""
+
+
+def trained() -> list[np.ndarray]:
+    """51 steps in float64 on eight devices."""
+    config = test_parallel.base(batch_size=19, model=ModelConfig(widths=(8,), norm="batch"))
+    where = parallel.on_devices(ParallelConfig())
+    return jax.tree.leaves(test_parallel.trained(config, where, epochs=17))
+
+
+def small(**changes: Any) -> Config:
+    return dataclasses.replace(test_parallel.digits(), **changes)
+
+
+def diverged() -> divergence.Divergence | None:
+    wild = {"model": ModelConfig(widths=(8,)), "optimizer": OptimizerConfig("sgd", 1e30)}
+    parts = train_lib.assemble(small(**wild, augment=AugmentConfig()))
+    functions = parts.program()
+    arrays = parts.arrays("train"), parts.arrays("valid")
+    return divergence.find(parts, functions.run_epoch, functions.init(*parts.start()), arrays)
+
+
+# Of two processes with four devices each.
+GHOST = ModelConfig(widths=(8,), norm="ghost_batch", norm_groups=5)
+UNFIT: dict[str, Callable[[], Any]] = {
+    "divide evenly, but it has 100": lambda: train_lib.assemble(small(model=GHOST)),
+    "does not divide the 8 devices": lambda: parallel.on_devices(ParallelConfig(shards=3)),
+    "there are 8": lambda: parallel.on_devices(ParallelConfig(devices=9)),
+    "2 processes": lambda: parallel.on_devices(ParallelConfig("single")),
+    "parallel.devices auto": lambda: parallel.on_devices(ParallelConfig(devices=1)),
+}
+
+
+def refusal(message: str) -> str:
+    with pytest.raises(InputError, match=message) as found:
+        UNFIT[message]()
+    return str(found.value)
+
+
+def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+    path, free = str(tmp_path / "run"), str(port())
+    runs = [spawn("-c", WORK, path, str(i), free) for i in (0, 1)]
+    alone = trained()
+    for number, run in enumerate(runs):
+        code, _, err = ends(run)
+        assert code == 0, err
+        numbers = np.load(f"{path}{number}.npz")
+        assert len(numbers.files) == len(alone) > 10
+        for a, b in zip(alone, numbers.values(), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)
+        said = json.loads(Path(f"{path}{number}").read_text())
+        assert said[0].startswith("epoch 1, step 2: the gradient of dense_0/kernel")
+    assert any(array.dtype == np.float64 for array in alone)
+
+
+def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
+    """One of two is killed, the other says so; started again they end as one process does.
+
+    Started again they divide the parameters too, which are watched, stop early and refit.
+    """
+    stops = (
+        "--config.epochs=9",
+        "--config.stopping.patience=2",
+        "--config.stopping.min_delta=0.3",
+        "--config.stopping.refit=restart",
+    )
+    first, second = pair(tmp_path / "two", *stops, "--heartbeat_timeout=3")
+    wait_for_checkpoint(tmp_path / "two", first, second)
+    second.send_signal(signal.SIGKILL)
+    assert cli.main(["train", *SMALL, f"--workdir={tmp_path / 'one'}", *stops]) == 0
+    code, out, err = ends(first)
+    assert code == 2
+    assert re.fullmatch(r"regjax: error: another process of this run has ended .*\n", err)
+    assert "Gloo" not in out
+    ends(second)
+    assert not (tmp_path / "two" / "result.json").exists()
+
+    watched = ("--config.parallel.shards=8", "--watch=tensorboard,jsonl", "--profile=3:3")
+    first, second = pair(tmp_path / "two", *stops, *watched)
+    (code, out, err), (code2, out2, err2) = ends(first), ends(second)
+    assert (code, code2, err, err2, out2) == (0, 0, "", "", "")
+    assert "resuming" in out
+    same(lines(tmp_path / "two"), lines(tmp_path / "one"))
+    same(*(json.loads((tmp_path / n / "result.json").read_text()) for n in ("two", "one")))
+    assert (
+        json.loads((tmp_path / "two" / "result.json").read_text())["stopped_because"] == "patience"
+    )
+    assert [line["epoch"] for line in read_lines(tmp_path / "two" / "watch.jsonl")] == [2, 3]
+    assert len([*(tmp_path / "two" / "profile").rglob("*.xplane.pb")]) == 1
+
+
+def wait_for_checkpoint(workdir: Path, *runs: subprocess.Popen[str]) -> None:
+    while not any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+        assert not any(run.poll() for run in runs)
+        time.sleep(0.05)
+
+
+def test_one_is_asked_to_end(tmp_path: Path) -> None:
+    """Both save after the same update, though each has a pace of its own."""
+    long = ("--config.epochs=2000", "--config.stopping.patience=2000", "--config.batch_size=50")
+    runs = pair(tmp_path, *long)
+    wait_for_checkpoint(tmp_path, *runs)
+    runs[1].send_signal(signal.SIGTERM)
+    told = [ends(run) for run in runs]
+    assert [code for code, _, _ in told] == [130, 143]
+    assert told[0][2] == told[1][2]
+    assert re.fullmatch(
+        r"regjax: interrupted; saved after epoch .* goes on from here\n", told[0][2]
+    )
+
+
+def same(two: Any, one: Any) -> None:
+    """Equal but for rounding, of what does not measure time or name the devices."""
+    if isinstance(one, dict):
+        assert two.keys() == one.keys()
+        for name in one.keys() - {"seconds", "compile_seconds", "device"}:
+            same(two[name], one[name])
+    elif isinstance(one, list):
+        assert len(two) == len(one)
+        for pair_of in zip(two, one, strict=True):
+            same(*pair_of)
+    else:
+        assert two == (pytest.approx(one, rel=1e-5) if isinstance(one, float) else one)
+
+
+def test_configs_that_differ(tmp_path: Path) -> None:
+    address = f"--coordinator=127.0.0.1:{port()}"
+    seeds = [(f"--process_id={i}", f"--config.seed={i}") for i in (0, 1)]
+    runs = [train(tmp_path / "run", address, "--num_processes=2", *flags) for flags in seeds]
+    for run in runs:
+        code, _, err = ends(run)
+        assert code == 2
+        assert err.startswith("regjax: error: the config differs between processes (seed: 0 in ")
+        assert err.count("\n") == 1
+
+
+def test_others_that_never_come(tmp_path: Path) -> None:
+    """No coordinator; a coordinator without others; a number that two have."""
+    address, waits = f"--coordinator=127.0.0.1:{port()}", "--connect_timeout=1"
+    other = f"--coordinator=127.0.0.1:{port()}"
+    flags = [
+        (address, "--num_processes=2", "--process_id=1"),
+        (other, "--num_processes=3", "--process_id=0"),
+        (other, "--num_processes=3", "--process_id=1"),
+        (other, "--num_processes=3", "--process_id=1"),
+    ]
+    for run in [train(tmp_path / "run", *given, waits) for given in flags]:
+        code, _, err = ends(run)
+        assert code == 2
+        assert re.fullmatch(r"regjax: error: --coordinator 127.0.0.1:\d+.*\n", err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = (f"--coordinator={address}", "--num_processes=2", "--process_id=0")
+        code, _, err = ends(train(tmp_path / "run", *flags))
+    assert code == 2
+    assert re.fullmatch(rf"regjax: error: --coordinator is {address}, but .* open port .*\n", err)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("h:1", None, None), "--num_processes, --process_id is missing beside --coordinator"),
+        ((None, 2, 0), "--coordinator is missing"),
+        (("h:1", 2, None), "--process_id is missing"),
+        (("h:1", 2, 2), "--process_id is 2, expected 0 to 1"),
+        (("h:1", 2, -1), "--process_id is -1"),
+        (("h:1", 0, 0), "--num_processes is 0"),
+        (("h", 2, 0), "expected HOST:PORT"),
+        (("h:99999", 2, 0), "expected HOST:PORT"),
+        (("auto", 2, None), "drop --num_processes"),
+        (("auto", None, None, 0), "--connect_timeout is 0"),
+    ],
+)
+def test_flags_that_make_no_sense(given: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        hosts.from_flags(*given)
+
+
+def test_nothing_to_find(tmp_path: Path) -> None:
+    """Not on SLURM, GKE or a TPU."""
+    code, _, err = ends(train(tmp_path / "run", "--coordinator=auto"))
+    assert code == 2
+    assert re.fullmatch(r"regjax: error: --coordinator=auto failed .*\n", err)
