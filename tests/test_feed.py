@@ -34,6 +34,7 @@ from regjax.keys import DROPOUT, SHUFFLE
 from regjax.keys import stream as key_of
 from regjax.objective import example_losses
 
+from .conftest import ROOT
 from .test_stream import numbered, prepare, settings
 from .test_train import assert_same_run, figures, weights
 
@@ -240,7 +241,7 @@ def test_memory_stays_flat_over_an_epoch(tmp_path: Path) -> None:
     prepare(tmp_path / "data", count, 17, side)
     arguments = (tmp_path / "data", limit / 2**30, tmp_path / "run")
     code = [sys.executable, "-c", TRAINS, *map(str, arguments)]
-    done = subprocess.run(code, capture_output=True, text=True, check=True)
+    done = subprocess.run(code, capture_output=True, text=True, check=True, cwd=ROOT)
     resident = np.array(done.stdout.split(), int)
     assert len(resident) > 100
     assert resident.max() / np.median(resident) < 1.05
