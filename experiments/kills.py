@@ -32,9 +32,9 @@ import jax
 from absl import app, flags
 
 from regjax import evaluate
+from regjax.assembly import assemble
 from regjax.checkpoint import Checkpoints
 from regjax.state import RunState
-from regjax.train import assemble
 from regjax.workdir import Workdir
 
 MODES = {

@@ -225,10 +225,10 @@ def _define_show(values: flags.FlagValues, argv: list[str]) -> None:
 
 def _show(values: flags.FlagValues) -> None:
     config = config_lib.check(_run_config(values))
-    from regjax import show, train
+    from regjax import assembly, show
 
     console = _console()
-    parts = train.assemble(config)
+    parts = assembly.assemble(config)
     console.print(show.fields(config))
     console.print(show.parameters(parts))
 

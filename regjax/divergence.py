@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from regjax import trees
 from regjax.accumulation import make_gradient
+from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.state import RunState, TrainState
 from regjax.step import in_order, make_draw, make_train_step
@@ -55,12 +56,12 @@ class Divergence(NamedTuple):
 
 
 def find(
-    parts: Any, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
+    parts: Assembled, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
 ) -> Divergence | None:
     """Runs epochs until a loss is not finite, and that one again step by step.
 
     Args:
-      parts: `train.Assembled`, which imports this module.
+      parts: of the run.
       run_epoch: the run's compiled epoch.
       run: where to begin: the best checkpoint's, or the start; it is donated.
       arrays: the splits `train` and `valid`.
@@ -94,7 +95,7 @@ def fields(found: Divergence, lines: Sequence[dict[str, Any]]) -> dict[str, Any]
     return found._asdict() | {"last_finite_epoch": kept[0] if kept else None}
 
 
-def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
+def _in_epoch(parts: Assembled, run: RunState, train: Arrays) -> Divergence:
     order = module_order(parts)
     epoch, last = int(run.epoch) + 1, None
     first = int(run.progress.position) + 1
@@ -110,7 +111,7 @@ def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
 
 
 def steps(
-    parts: Any, run: RunState, train: Arrays
+    parts: Assembled, run: RunState, train: Arrays
 ) -> Iterator[tuple[TrainState, dict[str, PyTree]]]:
     """The steps left of a run's epoch one by one, as `step.make_train_steps` has them in a loop.
 
@@ -146,7 +147,7 @@ def _by_path(tree: PyTree) -> list[tuple[str, bool]]:
     return [(trees.path_name(path), bool(leaf)) for path, leaf in leaves]
 
 
-def module_order(parts: Any) -> Callable[[str], tuple[int, str]]:
+def module_order(parts: Assembled) -> Callable[[str], tuple[int, str]]:
     """Returns a sort key of parameter paths: the order in which the network's modules are called.
 
     (A tree of parameters is sorted by name, in which `head` comes before `norm_0`.)

@@ -10,13 +10,13 @@ import numpy as np
 from rich.table import Table
 
 from regjax import feed, step
+from regjax.assembly import Assembled, assemble, refitted
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, ParallelConfig
 from regjax.data import Data
 from regjax.errors import InputError
 from regjax.objective import example_losses
 from regjax.state import RunState
-from regjax.train import Assembled, assemble, refitted
 from regjax.workdir import Workdir
 
 NUMBERS = (

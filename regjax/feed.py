@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from regjax.assembly import Assembled
 from regjax.batch import Arrays, Part
 from regjax.data import stream
 from regjax.data.splits import Split
@@ -116,18 +117,18 @@ def _total(sums: Iterator[dict[str, Any]]) -> dict[str, Any]:
     return functools.reduce(add, sums)
 
 
-def resident(parts: Any) -> Resident:
-    """The splits `train` and `valid` of `train.Assembled`, put on the devices."""
+def resident(parts: Assembled) -> Resident:
+    """The splits `train` and `valid` of a run, put on the devices."""
     steps = steps_per_epoch(parts.data.splits["train"].examples, parts.config.batch_size)
-    return Resident(parts.arrays("train"), parts.arrays("valid"), steps)
+    return Resident(parts.whole("train"), parts.arrays("valid"), steps)
 
 
 @contextlib.contextmanager
-def feeding(parts: Any, run: RunState) -> Iterator[Resident | Streaming]:
+def feeding(parts: Assembled, run: RunState) -> Iterator[Resident | Streaming]:
     """Gives what a run is fed with from where it is.
 
     Args:
-      parts: `train.Assembled`, which imports this module.
+      parts: of the run.
       run: its state.
 
     Raises:
@@ -150,13 +151,15 @@ def feeding(parts: Any, run: RunState) -> Iterator[Resident | Streaming]:
 
 
 @contextlib.contextmanager
-def once(parts: Any, splits: Sequence[str]) -> Iterator[Iterator[tuple[str, Iterator[Arrays]]]]:
+def once(
+    parts: Assembled, splits: Sequence[str]
+) -> Iterator[Iterator[tuple[str, Iterator[Arrays]]]]:
     """Gives each split that is not empty, and its arrays: one, or streamed, chunk by chunk.
 
     Each split's arrays are to be taken before the next split is.
 
     Args:
-      parts: `train.Assembled`.
+      parts: of the run.
       splits: their names.
 
     Raises:
@@ -164,7 +167,7 @@ def once(parts: Any, splits: Sequence[str]) -> Iterator[Iterator[tuple[str, Iter
     """
     config, kept = parts.config, [name for name in splits if parts.data.splits[name].examples]
     if not parts.data.streamed:
-        yield ((name, iter([parts.arrays(name)])) for name in kept)
+        yield ((name, iter([parts.whole(name)])) for name in kept)
         return
     sizes = config.eval_batch_size
     rounds = Rounds(tuple(_batches(parts.data.splits[name], sizes) for name in kept), 1)
@@ -176,7 +179,7 @@ def once(parts: Any, splits: Sequence[str]) -> Iterator[Iterator[tuple[str, Iter
 
 
 def measured(
-    scores: Callable[..., Any], state: TrainState, parts: Any, splits: Sequence[str]
+    scores: Callable[..., Any], state: TrainState, parts: Assembled, splits: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The scores, as numbers by name, of each split that is not empty."""
     with once(parts, splits) as given:
@@ -191,7 +194,9 @@ def _batches(split: Streamed, size: int, seed: int | None = None) -> Batches:
     return Batches(split, max(1, min(size, split.examples)), seed)
 
 
-def _chunks(parts: Any, rounds: Rounds, batches: Iterator[Split], first: int) -> Iterator[_Chunk]:
+def _chunks(
+    parts: Assembled, rounds: Rounds, batches: Iterator[Split], first: int
+) -> Iterator[_Chunk]:
     """All batches as chunks on the devices; `first` is the number of the first in its epoch."""
     for of in itertools.cycle(rounds.parts):
         most = parts.config.data.memory * 2**30 / SHARE

@@ -5,8 +5,8 @@ from rich.table import Table
 
 from regjax import config as config_lib
 from regjax import optimizer, trees
+from regjax.assembly import Assembled
 from regjax.models import initializer_name
-from regjax.train import Assembled
 
 # What a config's masks are about.
 MASKS = {

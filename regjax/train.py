@@ -6,307 +6,37 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 import regjax
 from regjax import (
-    augmentation,
     divergence,
     feed,
-    models,
-    optimizer,
-    parallel,
-    program,
     refit,
     state,
-    strengths,
     together,
     trees,
 )
-from regjax import data as data_lib
 from regjax import watch as watch_lib
-from regjax.averaging import STATISTICS
-from regjax.batch import Arrays, Part
+from regjax.assembly import Assembled, assemble, refitted
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
-from regjax.data import Data
 from regjax.divergence import Divergence
 from regjax.errors import InputError, Interrupted
 from regjax.feed import Resident, Streaming, feeding
-from regjax.network import Network
 from regjax.pace import Pace
-from regjax.parallel import ALONE, Parallel
 from regjax.program import Program
 from regjax.progress import EpochBar, say
 from regjax.state import RunState, TrainState
-from regjax.strengths import Strengths
 from regjax.watch import Watch
 from regjax.workdir import Workdir
 
 SCORED = ("test", "select", "valid")  # the splits whose scores a result has
-
-
-class Assembled(NamedTuple):
-    """A config made into values: what `train`, `evaluate` and `show` all start from.
-
-    Attributes:
-      config: the run.
-      general: the config of the program that runs it, see `program.generalized`.
-      data, network, strengths: what these make of it.
-      parallel: its devices.
-    """
-
-    config: Config
-    general: Config
-    data: Data
-    network: Network
-    strengths: Strengths
-    parallel: Parallel = ALONE
-
-    def alone(self) -> "Assembled":
-        """The same run on one device."""
-        return put_together(self.config, self.data)._replace(strengths=self.strengths)
-
-    def program(self) -> Program:
-        """Its functions, to be compiled."""
-        return program.make_program(self.general, self.network, self.shapes(), self.parallel)
-
-    def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
-        """What `Program.init` is given: strengths, first inputs, key."""
-        count = self._start_examples()
-        inputs = self.first("train", count).take(jnp.arange(count), jnp.ones(count)).images
-        return self.strengths, inputs, jax.random.key(self.config.seed)
-
-    def shapes(self) -> RunState:
-        """The run's structure and where it lies, without computing it."""
-        shape = (self._start_examples(), *self.data.input_shape)
-        init = partial(state.init, self.general, self.network, self.strengths)
-        inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-        shapes = jax.eval_shape(init, inputs, jax.random.key(self.config.seed))
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            shapes,
-            self.parallel.where(shapes),
-        )
-
-    def arrays(self, split: str) -> Arrays | None:
-        """A split on the devices, or None where it is empty."""
-        part = self.data.splits[split]
-        return self.placed(*part) if part.examples else None
-
-    def first(self, split: str, count: int) -> Arrays:
-        """The first examples of a split on the devices."""
-        return self.placed(*self.data.splits[split].first(count))
-
-    def placed(self, images: Any, labels: Any, part: Part | None = None) -> Arrays:
-        """Examples as stored, on the devices."""
-        stored = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
-        arrays = Arrays(*stored, part=part, **self.target_scaling())
-        return self.parallel.put(arrays)
-
-    def target_scaling(self) -> dict[str, Any]:
-        """What `Arrays` is given where numbers are predicted."""
-        shift, scale = self.data.target_shift, self.data.target_scale
-        if shift is None or scale is None:
-            return {}
-        return {"target_shift": jnp.asarray(shift), "target_scale": jnp.asarray(scale)}
-
-    def _start_examples(self) -> int:
-        """How many training examples the network starts with: LSUV looks at a batch of them."""
-        return min(self.data.splits["train"].examples, self.config.eval_batch_size)
-
-
-def assemble(config: Config) -> Assembled:
-    """Checks a config, loads and divides its data, and builds its network.
-
-    Raises:
-      InputError: a config or data that cannot be trained on.
-    """
-    config = check(config)
-    pool = data_lib.load(config.data)
-    drawn = data_lib.draw(pool, config.data, config.seed)
-    parts = put_together(config, drawn, parallel.on_devices(config.parallel))
-    conflicts = (
-        _data_conflict,
-        _stream_conflict,
-        _batch_conflict,
-        _accumulate_conflict,
-        _parts_conflict,
-        _mask_conflict,
-    )
-    for conflict in conflicts:
-        if message := conflict(parts):
-            raise InputError(message)
-    if config.stopping.refit != "none":
-        again = refitted(parts)
-        if message := _batch_conflict(again) or _parts_conflict(again):
-            raise InputError(f"stopping.refit trains on train + valid: {message}")
-    return parts
-
-
-def refitted(parts: Assembled, target: float = refit.NO_TARGET) -> Assembled:
-    """Returns the second phase of a run with `stopping.refit`: on train + valid, see `refit`.
-
-    Args:
-      parts: the run.
-      target: the loss that ends it.
-    """
-    config, data = parts.config, refit.merged(parts.data)
-    made = put_together(refit.phase(config), data, parts.parallel)
-    numbers = refit.numbers(config, parts.strengths, made.strengths, target)
-    return made._replace(strengths=numbers)
-
-
-def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assembled:
-    """What `assemble` returns, of a config that was checked, data drawn, and devices found."""
-    examples = data.splits["train"].examples
-    general = program.generalized(config)
-    model, axis_name = config.model, devices.spread.axis_name
-    if not config.parallel.sync_norm:
-        axis_name = None
-        if model.norm == "batch" and devices.spread.sharding is not None:  # the same in one program
-            parts = {"norm": "ghost_batch", "norm_groups": devices.spread.parts}
-            model = dataclasses.replace(model, **parts)
-    module = models.build(model, data.input_shape, data.outputs, axis_name)
-    network = Network(config.model, module, data.outputs)
-    numbers = strengths.from_config(general, examples)
-    return Assembled(config, general, data, network, numbers, devices)
-
-
-def _data_conflict(parts: Assembled) -> str | None:
-    config, data = parts.config, parts.data
-    if config.stopping.refit != "none" and not data.splits["valid"].examples:
-        return (
-            f"data.valid is empty but stopping.refit is '{config.stopping.refit}', which trains on "
-            "train + valid; give data.valid a size, or set stopping.refit to none"
-        )
-    if config.stopping.monitor.startswith("valid") and not data.splits["valid"].examples:
-        return (
-            f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
-            "data.valid a size, or monitor train_loss"
-        )
-    if augmentation.changes_images(config.augment) and len(data.input_shape) != 3:
-        return (
-            f"augment is for images, but the examples of {config.data.name} have the shape "
-            f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"
-        )
-    return None
-
-
-def _stream_conflict(parts: Assembled) -> str | None:
-    config = parts.config
-    if not parts.data.streamed:
-        return None
-    if together.many():
-        return (
-            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
-            "data.stream to never where each host has room for it, or train on one host"
-        )
-    if config.optimizer.average == "none":
-        return None
-    if STATISTICS not in parts.shapes().train.statistics:
-        return None
-    return (
-        f"optimizer.average is '{config.optimizer.average}', whose batch statistics take a pass "
-        f"over the training set after each epoch, but {config.data.name} is streamed; set "
-        "optimizer.average to none, or model.norm to one without them"
-    )
-
-
-def _batch_conflict(parts: Assembled) -> str | None:
-    config, examples = parts.config, parts.data.splits["train"].examples
-    norm, groups = config.model.norm, config.model.norm_groups
-    size = min(config.batch_size, examples)
-    last = examples % size or size
-    if norm == "ghost_batch" and size % groups:
-        return (
-            f"model.norm_groups is {groups}, which does not divide the batch of {size}; change "
-            "model.norm_groups or batch_size"
-        )
-    part = size // groups if norm == "ghost_batch" else size
-    if norm in models.BATCH_NORMS and (part == 1 or last % part == 1):
-        return (
-            f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
-            "a group of it, has one example, which has no batch statistics; change either by one, "
-            "or model.norm"
-        )
-    return None
-
-
-def _accumulate_conflict(parts: Assembled) -> str | None:
-    """What the norms by a batch cannot do of micro-batches."""
-    config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
-    norm, examples = config.model.norm, parts.data.splits["train"].examples
-    if count == 1 or norm not in models.BATCH_NORMS:
-        return None
-    size = min(config.batch_size, examples)
-    last, held = examples % size or size, -(-size // spread.parts)
-    if spread.axis_name and held % count:  # its examples would be in other micro-batches
-        return (
-            f"accumulate is {count}, which does not divide the {held} examples of a batch that "
-            f"each of {spread.parts} devices has; change it or batch_size, or set parallel.mode to "
-            "jit"
-        )
-    own = not config.parallel.sync_norm and norm == "batch"
-    groups = config.model.norm_groups if norm == "ghost_batch" else spread.parts if own else 1
-    if groups > 1 and (size % (count * spread.parts) or size // count % groups):
-        return (
-            f"accumulate is {count}, but micro-batches of a batch of {size} are not divided evenly "
-            f"by {spread.parts} devices and {groups} groups of model.norm; change any"
-        )
-    rows = -(-size // (count * groups))
-    # Under pmap a device that normalizes by itself has a full part or what is left.
-    batches = {held, size % held, last % held} if own and spread.axis_name else {size, last}
-    micro = {n for batch in batches for n in (batch // count, -(-batch // count))}
-    if rows == 1 or any(n % rows == 1 for n in micro):
-        return (
-            f"accumulate is {count}, which of a batch of {size}, or of the last of {last}, leaves "
-            "a micro-batch, or a group of it, with one example, which has no batch statistics; "
-            "change accumulate, batch_size or model.norm"
-        )
-    return None
-
-
-def _parts_conflict(parts: Assembled) -> str | None:
-    """What the norms by a batch cannot do of a batch in parts."""
-    config, spread = parts.config, parts.parallel.spread
-    norm, examples = config.model.norm, parts.data.splits["train"].examples
-    if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
-        return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
-    size = min(config.batch_size, examples)
-    if norm == "ghost_batch" and size % spread.parts:  # padding would move its groups
-        return (
-            f"model.norm is 'ghost_batch', whose groups need a batch that {spread.parts} devices "
-            f"divide evenly, but it has {size}; change batch_size, or set parallel.mode to single"
-        )
-    if config.parallel.sync_norm or norm != "batch" or spread.parts == 1:
-        return None
-    part = -(-size // spread.parts)
-    if any(part == 1 or batch % part == 1 for batch in (size, examples % size)):
-        return (
-            f"batch_size is {config.batch_size} and data.train {examples}, which leaves one of "
-            f"{spread.parts} devices a single example, without statistics of its own; change "
-            "either, or set parallel.sync_norm"
-        )
-    return None
-
-
-def _mask_conflict(parts: Assembled) -> str | None:
-    rules = optimizer.rules(parts.config)
-    params = parts.shapes().train.params if rules else {}
-    for name, rule in rules.items():
-        if not trees.names(params, rule):
-            return f"{name} is '{rule}', which matches no parameter; they are " + ", ".join(
-                trees.names(params)
-            )
-    return None
 
 
 Listening = Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]

@@ -51,7 +51,9 @@ FLOORS = {
         "step",
     },
     4: {
+        "assembly",
         "checkpoint",
+        "conflicts",
         "divergence",
         "feed",
         "workdir",

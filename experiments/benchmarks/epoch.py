@@ -31,9 +31,9 @@ def regjax_epoch(config: config_lib.Config) -> Callable[[], None]:
     """Returns a function that runs one epoch of training and evaluation."""
     import jax
 
-    from regjax import train
+    from regjax import assembly
 
-    parts = train.assemble(config)
+    parts = assembly.assemble(config)
     data = parts.arrays("train"), parts.arrays("valid")
     functions = parts.program()
     state = functions.init(*parts.start())
@@ -50,9 +50,9 @@ def torch_epoch(config: config_lib.Config) -> Callable[[], None]:
     import torch
 
     from experiments.benchmarks.torch_cnn import TorchCNN
-    from regjax import train
+    from regjax import assembly
 
-    data = train.assemble(config).data
+    data = assembly.assemble(config).data
     tensors = {}
     for name in ("train", "valid"):
         images, labels = data.splits[name]

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
 
-from regjax import feed, train
+from regjax import assembly, feed, train
 from regjax.config import Config, DataConfig, ModelConfig, ParallelConfig, StoppingConfig
 from regjax.data.tfds_builders import _png
 
@@ -169,7 +169,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = _FOLDER.value or temporary
         prepare(folder, examples, side)
-        parts = train.assemble(settings(folder))
+        parts = assembly.assemble(settings(folder))
         start = parts.program().init
         alone = {"reading": reading(parts, start(*parts.start()))}
         alone["training"] = training(parts, start(*parts.start()))

@@ -18,6 +18,7 @@ import jax
 from rich.console import Console
 
 from regjax import program
+from regjax.assembly import assemble
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.programs import keep
@@ -30,7 +31,6 @@ from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
 from regjax.studies.vectorized import Vectorized, measured_width
 from regjax.studies.worker import TrialWorker
-from regjax.train import assemble
 
 PAUSE = 0.3  # seconds between two looks at the storage
 DEATHS = 3  # of workers in a row, without a trial finished, that end a study

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from regjax import feed, train
+from regjax.assembly import Assembled
 from regjax.config import Config
 from regjax.program import Program
 from regjax.state import RunState, TrainState
 from regjax.studies.shared import Shared
-from regjax.train import Assembled
 
 Line = dict[str, Any]  # an epoch's metrics
 Record = dict[str, Any]

@@ -7,7 +7,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from regjax import train
+from regjax import assembly
 from regjax.config import StudyConfig
 from regjax.progress import say
 from regjax.studies import coordinator, plan, report, words
@@ -50,7 +50,7 @@ def show(study: StudyConfig, console: Console) -> None:
 def _measure(study: StudyConfig) -> dict[str, float]:
     arm = study.study.arms[0]
     low = {name: r.low for name, r in plan.applying(study, arm).items()}
-    parts = train.assemble(plan.config_of(study, {**arm, **low}, study.seed))
+    parts = assembly.assemble(plan.config_of(study, {**arm, **low}, study.seed))
     arrays: Any = (parts.arrays("train"), parts.arrays("valid"))
     started = time.perf_counter()
     functions = parts.program()

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from regjax import assembly, program
 from regjax import data as data_lib
-from regjax import program, train
+from regjax.assembly import Assembled
 from regjax.config import Config
 from regjax.data import Data, Pool, Stored
 from regjax.errors import InputError
 from regjax.program import Program
-from regjax.train import Assembled
 
 
 class Shared:
@@ -26,7 +26,7 @@ class Shared:
             while len(self._data) >= 4:
                 self._data.pop(next(iter(self._data)))
             self._data[drawn] = data_lib.draw(self.pool(config), config.data, config.seed)
-        return train.put_together(config, self._data[drawn])
+        return assembly.put_together(config, self._data[drawn])
 
     def pool(self, config: Config) -> Pool:
         """The set that a config's data are drawn from."""

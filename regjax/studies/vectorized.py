@@ -18,13 +18,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from regjax import step
+from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths
 from regjax.studies.lanes import Job, Lane, Record
 from regjax.studies.shared import Shared
-from regjax.train import Assembled
 
 LANES = "lanes"
 SPLITS = ("train", "valid")

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from regjax import step
+from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.strengths import steps_per_epoch
 
@@ -40,7 +41,7 @@ def peak(device_kind: str) -> float | None:
     return PEAKS[max(known, key=len)] if known else None
 
 
-def epoch_flops(parts: Any) -> float | None:
+def epoch_flops(parts: Assembled) -> float | None:
     """Floating-point operations of an epoch: training steps, and the forward pass on `valid`.
 
     XLA counts the body of a loop once, however often it runs. So one update is counted and
@@ -48,7 +49,7 @@ def epoch_flops(parts: Any) -> float | None:
     number would be too low, and None is returned.
 
     Args:
-      parts: `train.Assembled`; it imports this module.
+      parts: of the run.
     """
     config, examples = parts.general, parts.data.splits["train"].examples
     if config.model.name == "rnn" or config.model.name.startswith("file:"):
@@ -68,7 +69,7 @@ def epoch_flops(parts: Any) -> float | None:
     return total or None
 
 
-def _first(parts: Any, split: str, size: int) -> Arrays:
+def _first(parts: Assembled, split: str, size: int) -> Arrays:
     """The shapes of a split of `size` examples."""
     arrays = jax.eval_shape(lambda arrays: arrays, parts.first(split, 1))
     rows = [
@@ -107,13 +108,13 @@ class Performance:
     """Turns an epoch's seconds into figures.
 
     Args:
-      parts: `train.Assembled`.
+      parts: of the run.
 
     Attributes:
       missing: why there is no share of the peak; empty where there is one.
     """
 
-    def __init__(self, parts: Any) -> None:
+    def __init__(self, parts: Assembled) -> None:
         device = jax.devices()[0].device_kind
         mesh = parts.parallel.mesh
         self._examples = parts.data.splits["train"].examples

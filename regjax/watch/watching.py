@@ -12,6 +12,7 @@ from rich.console import Console
 
 from regjax import keys, together, trees
 from regjax.accumulation import make_gradient
+from regjax.assembly import Assembled
 from regjax.progress import say
 from regjax.state import RunState
 from regjax.watch.options import Watch, check
@@ -24,7 +25,9 @@ Tell = Callable[[dict[str, Any], RunState], None]
 
 
 @contextlib.contextmanager
-def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console) -> Iterator[Tell]:
+def watching(
+    watch: Watch, parts: Assembled, folder: Path, done: int, console: Console
+) -> Iterator[Tell]:
     """Gives a function `tell(line, run)` for the loop to call after each epoch.
 
     Of many processes each calls it, as they compute together what is told; the first alone has
@@ -32,7 +35,7 @@ def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console
 
     Args:
       watch: what is asked for; `OFF` costs nothing.
-      parts: `train.Assembled`, which imports this module.
+      parts: of the run.
       folder: the run's.
       done: epochs done before; what was written of later ones is void.
       console: where to report.
@@ -64,7 +67,7 @@ def watching(watch: Watch, parts: Any, folder: Path, done: int, console: Console
             profile.close(last)
 
 
-def _reporter(parts: Any, writers: list[Any], console: Console) -> Tell:
+def _reporter(parts: Assembled, writers: list[Any], console: Console) -> Tell:
     performance, gradients = Performance(parts), _gradients(parts)
     if performance.missing:
         say(console, f"watch: no share of the device's peak, as {performance.missing}")
@@ -90,7 +93,7 @@ def _finite(tree: PyTree) -> Iterator[tuple[str, np.ndarray]]:
             yield trees.path_name(path), values
 
 
-def _gradients(parts: Any) -> Callable[[RunState], PyTree]:
+def _gradients(parts: Assembled) -> Callable[[RunState], PyTree]:
     """Returns the gradient of the objective on the first training examples, as a function of a run.
 
     The same batch after every epoch, not augmented, with the dropout of the step to come: nothing

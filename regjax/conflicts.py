@@ -1,0 +1,149 @@
+"""What cannot be trained although each field is right: what they are together, with the data.
+
+Each check is given `assembly.Assembled`, which imports this module, and returns one line or None.
+"""
+
+from typing import Any
+
+from regjax import augmentation, models, optimizer, together, trees
+from regjax.averaging import STATISTICS
+
+
+def find(parts: Any) -> str | None:
+    """What a run cannot do, or None."""
+    checks = (_data, _stream, _batch, _accumulate, _parts, _mask)
+    return next((message for check in checks if (message := check(parts))), None)
+
+
+def find_in_batches(parts: Any) -> str | None:
+    """What a run's batches cannot be, or None; of a refit nothing else is new."""
+    return _batch(parts) or _parts(parts)
+
+
+def _data(parts: Any) -> str | None:
+    config, data = parts.config, parts.data
+    if config.stopping.refit != "none" and not data.splits["valid"].examples:
+        return (
+            f"data.valid is empty but stopping.refit is '{config.stopping.refit}', which trains on "
+            "train + valid; give data.valid a size, or set stopping.refit to none"
+        )
+    if config.stopping.monitor.startswith("valid") and not data.splits["valid"].examples:
+        return (
+            f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
+            "data.valid a size, or monitor train_loss"
+        )
+    if augmentation.changes_images(config.augment) and len(data.input_shape) != 3:
+        return (
+            f"augment is for images, but the examples of {config.data.name} have the shape "
+            f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"
+        )
+    return None
+
+
+def _stream(parts: Any) -> str | None:
+    config = parts.config
+    if not parts.data.streamed:
+        return None
+    if together.many():
+        return (
+            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
+            "data.stream to never where each host has room for it, or train on one host"
+        )
+    if config.optimizer.average == "none":
+        return None
+    if STATISTICS not in parts.shapes().train.statistics:
+        return None
+    return (
+        f"optimizer.average is '{config.optimizer.average}', whose batch statistics take a pass "
+        f"over the training set after each epoch, but {config.data.name} is streamed; set "
+        "optimizer.average to none, or model.norm to one without them"
+    )
+
+
+def _batch(parts: Any) -> str | None:
+    config, examples = parts.config, parts.data.splits["train"].examples
+    norm, groups = config.model.norm, config.model.norm_groups
+    size = min(config.batch_size, examples)
+    last = examples % size or size
+    if norm == "ghost_batch" and size % groups:
+        return (
+            f"model.norm_groups is {groups}, which does not divide the batch of {size}; change "
+            "model.norm_groups or batch_size"
+        )
+    part = size // groups if norm == "ghost_batch" else size
+    if norm in models.BATCH_NORMS and (part == 1 or last % part == 1):
+        return (
+            f"batch_size is {config.batch_size} and data.train {examples}, so the last batch, or "
+            "a group of it, has one example, which has no batch statistics; change either by one, "
+            "or model.norm"
+        )
+    return None
+
+
+def _accumulate(parts: Any) -> str | None:
+    """What the norms by a batch cannot do of micro-batches."""
+    config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
+    if count == 1 or norm not in models.BATCH_NORMS:
+        return None
+    size = min(config.batch_size, examples)
+    last, held = examples % size or size, -(-size // spread.parts)
+    if spread.axis_name and held % count:  # its examples would be in other micro-batches
+        return (
+            f"accumulate is {count}, which does not divide the {held} examples of a batch that "
+            f"each of {spread.parts} devices has; change it or batch_size, or set parallel.mode to "
+            "jit"
+        )
+    own = not config.parallel.sync_norm and norm == "batch"
+    groups = config.model.norm_groups if norm == "ghost_batch" else spread.parts if own else 1
+    if groups > 1 and (size % (count * spread.parts) or size // count % groups):
+        return (
+            f"accumulate is {count}, but micro-batches of a batch of {size} are not divided evenly "
+            f"by {spread.parts} devices and {groups} groups of model.norm; change any"
+        )
+    rows = -(-size // (count * groups))
+    # Under pmap a device that normalizes by itself has a full part or what is left.
+    batches = {held, size % held, last % held} if own and spread.axis_name else {size, last}
+    micro = {n for batch in batches for n in (batch // count, -(-batch // count))}
+    if rows == 1 or any(n % rows == 1 for n in micro):
+        return (
+            f"accumulate is {count}, which of a batch of {size}, or of the last of {last}, leaves "
+            "a micro-batch, or a group of it, with one example, which has no batch statistics; "
+            "change accumulate, batch_size or model.norm"
+        )
+    return None
+
+
+def _parts(parts: Any) -> str | None:
+    """What the norms by a batch cannot do of a batch in parts."""
+    config, spread = parts.config, parts.parallel.spread
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
+    if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
+        return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
+    size = min(config.batch_size, examples)
+    if norm == "ghost_batch" and size % spread.parts:  # padding would move its groups
+        return (
+            f"model.norm is 'ghost_batch', whose groups need a batch that {spread.parts} devices "
+            f"divide evenly, but it has {size}; change batch_size, or set parallel.mode to single"
+        )
+    if config.parallel.sync_norm or norm != "batch" or spread.parts == 1:
+        return None
+    part = -(-size // spread.parts)
+    if any(part == 1 or batch % part == 1 for batch in (size, examples % size)):
+        return (
+            f"batch_size is {config.batch_size} and data.train {examples}, which leaves one of "
+            f"{spread.parts} devices a single example, without statistics of its own; change "
+            "either, or set parallel.sync_norm"
+        )
+    return None
+
+
+def _mask(parts: Any) -> str | None:
+    rules = optimizer.rules(parts.config)
+    params = parts.shapes().train.params if rules else {}
+    for name, rule in rules.items():
+        if not trees.names(params, rule):
+            return f"{name} is '{rule}', which matches no parameter; they are " + ", ".join(
+                trees.names(params)
+            )
+    return None
