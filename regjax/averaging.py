@@ -28,7 +28,7 @@ def averaged(
     network: Network,
     opt_state: PyTree,
     statistics: PyTree,
-    train: Arrays,
+    train: Arrays | None,
     spread: Spread = ALONE,
 ) -> Weights:
     """Returns the average that the optimizer keeps, its batch statistics taken over `train`.
@@ -42,12 +42,13 @@ def averaged(
       network: its network.
       opt_state: with an `average`, of `transforms.ema` or `swa`.
       statistics: of the weights on their way.
-      train: the training set.
+      train: the training set; not needed where there are no batch statistics.
       spread: where a batch's examples are.
     """
     params = optax.tree.get(opt_state, "average")
     if STATISTICS not in statistics:
         return Weights(params, statistics)
+    assert train is not None, "refused where data are streamed"
     share = config.model.norm_momentum
     rows = spread.rows(jnp.arange(len(train)), config.batch_size)
 

@@ -21,6 +21,18 @@ class Batch(NamedTuple):
     targets: jax.Array | None = None
 
 
+class Part(struct.PyTreeNode):
+    """Which part of a streamed split some arrays are: batches of an epoch, in order.
+
+    Attributes:
+      first: number of the first batch in the epoch.
+      examples: how many there are; what comes after them is padding.
+    """
+
+    first: jax.Array
+    examples: jax.Array
+
+
 class Arrays(struct.PyTreeNode):
     """One split on the device, as arrays of its own or as rows of a larger set.
 
@@ -31,6 +43,7 @@ class Arrays(struct.PyTreeNode):
       rows: `(n,)`, which examples are the split's; None: all. Lanes share a set in this way.
       fill: `(1, ...)`, what stands for missing inputs (NaN); None: there are none.
       target_shift, target_scale: the loss sees (labels − shift) · scale; None: labels are classes.
+      part: of which these are a part; None: of nothing, they are the split.
     """
 
     images: jax.Array
@@ -41,6 +54,7 @@ class Arrays(struct.PyTreeNode):
     fill: jax.Array | None = None
     target_shift: jax.Array | None = None
     target_scale: jax.Array | None = None
+    part: Part | None = None
 
     def __len__(self) -> int:
         return len(self.labels if self.rows is None else self.rows)
@@ -48,6 +62,10 @@ class Arrays(struct.PyTreeNode):
     def all_labels(self) -> jax.Array:
         """The split's labels as the loss sees them, in its order."""
         return self._targets(self.labels if self.rows is None else self.labels[self.rows])
+
+    def counted(self) -> jax.Array | None:
+        """`(N,)`, which examples are no padding; None: all."""
+        return None if self.part is None else jnp.arange(len(self)) < self.part.examples
 
     def _targets(self, labels: jax.Array) -> jax.Array:
         if self.target_shift is None or self.target_scale is None:

@@ -29,7 +29,7 @@ class _BestAndLatest:
     """
 
     def __init__(self) -> None:
-        self.best = 0
+        self.best: int | None = None  # not known yet
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
@@ -38,7 +38,7 @@ class _BestAndLatest:
 
 
 class Checkpoints:
-    """The checkpoints of one run, numbered by epoch.
+    """The checkpoints of one run, numbered by its updates.
 
     Written in the background; a kill at any moment leaves the last one that was completed.
     Use as a context manager.
@@ -73,8 +73,19 @@ class Checkpoints:
                     raise
 
     def latest(self) -> int | None:
-        """The epoch of the last complete checkpoint, or None."""
+        """The number of the last complete checkpoint, or None."""
         return self._manager.latest_step()
+
+    def best(self) -> int:
+        """The number of the best epoch's checkpoint, 0 before there is one.
+
+        Raises:
+          InputError: the last checkpoint is damaged, or of an earlier version.
+        """
+        best, latest = self._policy.best, self.latest()
+        if best is None:
+            best = self._policy.best = self.about(latest)["best"] if latest else 0
+        return best
 
     def save(self, run: RunState, about: dict[str, Any]) -> None:
         """Saves a run; returns once the values are copied, writing goes on in the background.
@@ -86,13 +97,17 @@ class Checkpoints:
         Raises:
           InputError: this one or the one before cannot be written.
         """
-        self._policy.best = int(run.stopping.best_epoch)
-        about = about | {"best_epoch": self._policy.best, "structure": _structure(run)}
+        number, best = int(run.train.step), self.best()
+        if number == self.latest():
+            return
+        if not run.progress.position and run.epoch == run.stopping.best_epoch:
+            self._policy.best = best = number
+        about = about | {"best": best, "structure": _structure(run)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
             about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
         )
-        self._write(lambda: self._manager.save(int(run.epoch), args=args, force=True))
+        self._write(lambda: self._manager.save(number, args=args, force=True))
 
     def wait(self) -> None:
         """Waits until all that was saved is on disk.
@@ -102,35 +117,41 @@ class Checkpoints:
         """
         self._write(self._manager.wait_until_finished)
 
-    def about(self, epoch: int) -> dict[str, Any]:
-        """What was said of the run in the checkpoint of an epoch, with `best_epoch`.
+    def about(self, number: int) -> dict[str, Any]:
+        """What was said of the run in a checkpoint, with `best`, the number of the best then.
 
         Raises:
-          InputError: the checkpoint is damaged.
+          InputError: the checkpoint is damaged, or of an earlier version.
         """
         args = ocp.args.Composite(about=ocp.args.JsonRestore())  # pyright: ignore[reportCallIssue]
-        return self._restore(epoch, args)["about"]
+        about = self._restore(number, args)["about"]
+        if "best" not in about:
+            raise InputError(
+                f"checkpoint '{self._directory / str(number)}' is of an earlier version of regjax, "
+                "which numbered them by epoch; start again in a new --workdir"
+            )
+        return about
 
-    def restore(self, epoch: int, template: RunState) -> RunState:
-        """Reads the run saved at an epoch.
+    def restore(self, number: int, template: RunState) -> RunState:
+        """Reads a run.
 
         Args:
-          epoch: its number.
+          number: of the checkpoint.
           template: a run of the same structure, arrays or shapes.
 
         Raises:
           InputError: the checkpoint is missing, damaged, or of another structure.
         """
-        if epoch not in self._manager.all_steps():
+        if number not in self._manager.all_steps():
             raise InputError(
-                f"'{self._directory}' has no checkpoint of epoch {epoch}, the best; start again in "
-                "a new --workdir"
+                f"'{self._directory}' has no checkpoint {number}, the best; start again in a new "
+                "--workdir"
             )
-        there, here = self.about(epoch)["structure"], _structure(template)
+        there, here = self.about(number)["structure"], _structure(template)
         if there != here:
             name = min(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
             raise InputError(
-                f"checkpoint '{self._directory / str(epoch)}' is of another run: {name} is "
+                f"checkpoint '{self._directory / str(number)}' is of another run: {name} is "
                 f"{there.get(name, 'absent')} there, {here.get(name, 'absent')} here; start in a "
                 "new --workdir"
             )
@@ -138,13 +159,13 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes)  # pyright: ignore[reportCallIssue]
         )
-        return self._restore(epoch, args)["state"]
+        return self._restore(number, args)["state"]
 
-    def _restore(self, epoch: int, args: Any) -> Any:
-        restored, failure = _attempt(lambda: self._manager.restore(epoch, args=args))
+    def _restore(self, number: int, args: Any) -> Any:
+        restored, failure = _attempt(lambda: self._manager.restore(number, args=args))
         if failure:
             raise InputError(
-                f"checkpoint '{self._directory / str(epoch)}' is damaged ({failure}); delete that "
+                f"checkpoint '{self._directory / str(number)}' is damaged ({failure}); delete that "
                 "folder to go on from an earlier one, or start in a new --workdir"
             )
         return restored

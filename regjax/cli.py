@@ -3,12 +3,14 @@
 JAX is imported by the commands, not by this module, so that help and mistakes answer at once.
 """
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +21,11 @@ import regjax
 from regjax import config as config_lib
 from regjax import hosts
 from regjax.config import Config, StudyConfig
-from regjax.errors import InputError, did_you_mean
+from regjax.errors import InputError, Interrupted, did_you_mean
 
 USAGE = 2  # exit code of bad input
+ENDS = (signal.SIGINT, signal.SIGTERM)
+SAME = 0.3  # seconds within which two signals are one, sent to a process and to its parent
 
 
 class Command(NamedTuple):
@@ -120,7 +124,7 @@ def _train_here(config: Config, workdir: str, writers: str, profile: str) -> Non
     programs.keep()
     console = together.console()
     watched = watch.parse(writers, profile, config.epochs)
-    result = train.train(config, workdir, console, watched)
+    result = train.train(config, workdir, console, watched, _listening)
     score = config_lib.score_name(config)
     scores = {name: result[name] for name in (f"{s}_{score}" for s in ("test", "select", "valid"))}
     shown = [f"{name} {value:.4f}" for name, value in scores.items() if value is not None]
@@ -288,6 +292,9 @@ def main(argv: list[str]) -> int:
     except (InputError, flags.Error) as error:
         print(f"regjax: error: {_one_line(error)}", file=sys.stderr)
         return USAGE
+    except Interrupted as end:
+        print(f"regjax: interrupted; {end}", file=sys.stderr)
+        return end.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
         return 0
@@ -369,16 +376,53 @@ def _interrupted(number: int, frame: Any) -> None:
 
     A KeyboardInterrupt may be swallowed by a callback from C++, or end in a crash of its threads.
     """
-    del number, frame
+    del frame
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # the progress bar hides it
     line = f"{show_cursor}regjax: interrupted; the same command goes on from here\n"
     os.write(2, line.encode())
-    os._exit(130)
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether SIGINT or SIGTERM has come; a second ends the process.
+
+    Raises:
+      Interrupted: one came, whether or not the function was asked; with its exit code.
+    """
+    asked: list[int] = []
+    first = 0.0
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal first
+        if not asked:
+            first = time.monotonic()
+        elif time.monotonic() - first > SAME:
+            _interrupted(number, frame)
+        asked.append(number)
+        if sys.stderr.isatty():
+            os.write(2, b"regjax: saving after this update; once more ends it at once\n")
+
+    before = {number: signal.signal(number, ask) for number in ENDS}
+    end = None
+    try:
+        yield lambda: bool(asked)
+    except Interrupted as saved:  # of many processes, maybe as another was asked
+        end = saved
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        end = end or Interrupted("the same command goes on from here")
+        end.code = 128 + asked[0]
+    if end:
+        raise end
 
 
 def run() -> None:
     """The console script."""
-    signal.signal(signal.SIGINT, _interrupted)
+    for number in ENDS:
+        signal.signal(number, _interrupted)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, as with `>&-`

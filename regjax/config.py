@@ -121,6 +121,10 @@ class DataConfig(Fields):
     test: float = within(0.2, "[-1, inf)")  # looked at once
     stratified: bool = True  # by class; in regression by tenths of the target's distribution
     split_seed: int = within(-1, "[-1, inf)")  # -1: the run's seed
+    # tfds: read from disk while training; auto: a set that decoded takes more than `memory`
+    stream: str = one_of("auto", "auto", "always", "never")
+    memory: float = within(4.0, "(0, inf)")  # GiB
+    workers: int = within(-1, "[-1, inf)", auto=-1)  # processes that read; 0: a thread of the run's
     scaling: str = one_of("symmetric", "symmetric", "unit", "standardize", "none")
 
 
@@ -356,6 +360,8 @@ FLOAT32_MAX = 3.4028234e38
 PLACES = (
     "data.data_dir",
     "data.manual_dir",
+    "data.memory",
+    "data.workers",
     "parallel.mode",
     "parallel.devices",
     "parallel.shards",

@@ -97,7 +97,8 @@ def fields(found: Divergence, lines: Sequence[dict[str, Any]]) -> dict[str, Any]
 def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
     order = module_order(parts)
     epoch, last = int(run.epoch) + 1, None
-    for number, (_, seen) in enumerate(steps(parts, run, train), start=1):
+    first = int(run.progress.position) + 1
+    for number, (_, seen) in enumerate(steps(parts, run, train), start=first):
         loss = float(seen.pop("loss"))
         last = loss if math.isfinite(loss) else last
         for what, flags in seen.items():
@@ -111,7 +112,7 @@ def _in_epoch(parts: Any, run: RunState, train: Arrays) -> Divergence:
 def steps(
     parts: Any, run: RunState, train: Arrays
 ) -> Iterator[tuple[TrainState, dict[str, PyTree]]]:
-    """The steps of a run's next epoch one by one, as `step.make_train_epoch` has them in a loop.
+    """The steps left of a run's epoch one by one, as `step.make_train_steps` has them in a loop.
 
     Yields the state after each step, its `loss`, and by what (`gradient`, `value`, `statistic`)
     which leaves are finite. Under `pmap` the whole batch is one part, with other random numbers.
@@ -131,8 +132,9 @@ def steps(
         flags = jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), seen)
         return new, {"loss": measured.sums["loss"].compute(), **flags}
 
+    done = int(run.progress.position)
     batches = in_order(parts.general, run, train, parts.parallel.spread)
-    for rows in zip(*batches, strict=True):
+    for rows in zip(*(part[done:] for part in batches), strict=True):
         state, seen = one(parts.strengths, run, train, rows)
         run = run.replace(train=state)
         ordered = ("gradient", "value", "statistic")  # jit has sorted them

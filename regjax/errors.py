@@ -1,4 +1,4 @@
-"""The one error that a user causes: bad input, told in one line."""
+"""How a command ends before its time: bad input, told in one line, or a signal."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,6 +11,16 @@ class InputError(Exception):
     The command line prints it and exits with code 2. It is not a `ValueError`, so that flag
     parsers, which rewrite those, hand it on as it is.
     """
+
+
+class Interrupted(Exception):
+    """A run that was asked to end, and has saved what it takes to go on. The message says how.
+
+    Attributes:
+      code: the process's exit code.
+    """
+
+    code = 130
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -1,13 +1,15 @@
 """A trained run looked at: its best or refitted weights on one split, class by class."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
-from regjax import step
+from regjax import feed, step
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, ParallelConfig
 from regjax.data import Data
@@ -44,16 +46,15 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
         folder, shapes = workdir.refit, refitted(parts).shapes()
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest()
-        about = checkpoints.about(latest) if latest else {"best_epoch": 0}
-        epoch = about["best_epoch"]
-        if not epoch:
+        number = checkpoints.best()
+        if latest is None or not number:
             raise InputError(f"--workdir '{path}' has no checkpoint of a finite epoch; train first")
-        if about["data"] != parts.data.fingerprint:
+        if checkpoints.about(latest)["data"] != parts.data.fingerprint:
             raise InputError(
                 f"{parts.config.data.name} is not the data that '{path}' was trained on; put "
                 "those back, or train anew in another --workdir"
             )
-        return parts, checkpoints.restore(epoch, shapes)
+        return parts, checkpoints.restore(number, shapes)
 
 
 def _is_refitted(workdir: Workdir, config: Config) -> bool:
@@ -77,19 +78,25 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
       InputError: what `best` raises, or an empty split.
     """
     parts, run = best(path)
-    arrays = parts.arrays(split)
-    if arrays is None:
+    if not parts.data.splits[split].examples:
         raise InputError(f"--split={split} of this run is empty; choose another")
-    outputs = jax.jit(step.make_predict(parts.config, parts.network))(run.train, arrays)
-    labels = arrays.all_labels()
+    predict = jax.jit(step.make_predict(parts.config, parts.network))
+    found = []
+    with feed.once(parts, (split,)) as given:
+        for arrays in itertools.chain.from_iterable(arrays for _, arrays in given):
+            kept = slice(None if arrays.part is None else int(arrays.part.examples))
+            found.append((predict(run.train, arrays)[kept], arrays.all_labels()[kept]))
+    outputs, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     judge = _regression if parts.config.data.task == "regression" else _classification
     return {
         "split": split,
         "epoch": int(run.epoch),
         "refit": _is_refitted(Workdir(path), parts.config),
         "examples": len(labels),
-        "loss": float(example_losses(parts.config, outputs, labels).mean()),
-        **judge(parts.data, np.asarray(outputs), np.asarray(labels)),
+        "loss": float(
+            example_losses(parts.config, jnp.asarray(outputs), jnp.asarray(labels)).mean()
+        ),
+        **judge(parts.data, outputs, labels),
     }
 
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 
 AUTO = "auto"
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of the coordination service, which tells each step of an end
@@ -238,6 +238,9 @@ def connected(hosts: Hosts | None) -> Iterator[None]:
 
     try:
         yield
+    except Interrupted:
+        jax.distributed.shutdown()
+        raise
     except Exception as error:  # by JAX, or as why a checkpoint could not be written
         reason = " ".join(str(error).split())
         if re.search(CUT_OFF, reason):

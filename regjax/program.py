@@ -4,19 +4,21 @@ import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from regjax import config as config_lib
 from regjax import state, step
 from regjax.batch import Arrays
 from regjax.config import Config
+from regjax.metrics import Sums
 from regjax.network import Network
 from regjax.parallel import ALONE, Parallel
 from regjax.state import RunState, TrainState
 from regjax.step import Metrics
-from regjax.strengths import Strengths
+from regjax.strengths import Strengths, steps_per_epoch
 
 
 class Program(NamedTuple):
@@ -24,21 +26,41 @@ class Program(NamedTuple):
 
     Attributes:
       init: `init(strengths, inputs, key) -> run`, see `state.init`.
-      run_epoch: `run_epoch(strengths, run, train, valid) -> (run, metrics)`; donates the run.
-      evaluate: `evaluate(state, arrays) -> metrics`.
+      train_steps: `train_steps(strengths, run, train, start, stop) -> run`; donates the run.
+      end_epoch: `end_epoch(strengths, run, train, valid) -> (run, metrics)`; donates the run.
+      scores: `scores(state, arrays) -> sums`, see `step.make_scores`.
+      batch_size: in examples.
     """
 
     init: Callable[[Strengths, jax.Array, jax.Array], RunState]
-    run_epoch: jax.stages.Wrapped
-    evaluate: Callable[[TrainState, Arrays], Metrics]
+    train_steps: Any
+    end_epoch: Any
+    scores: Callable[[TrainState, Arrays], dict[str, Sums]]
+    batch_size: int
+
+    def steps(self, train: Arrays) -> int:
+        """The updates of an epoch."""
+        return steps_per_epoch(len(train), self.batch_size)
+
+    def run_epoch(
+        self, strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+    ) -> tuple[RunState, Metrics]:
+        """What is left of an epoch; donates the run."""
+        bounds = np.int32(run.progress.position), np.int32(self.steps(train))
+        run = self.train_steps(strengths, run, train, *bounds)
+        return self.end_epoch(strengths, run, train, valid)
+
+    def compiled(
+        self, strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+    ) -> "Program":
+        """The same program with an epoch's functions compiled now, for these arguments alone."""
+        steps = self.train_steps.lower(strengths, run, train, np.int32(0), np.int32(1))
+        end = self.end_epoch.lower(strengths, run, train, valid)
+        return self._replace(train_steps=steps.compile(), end_epoch=end.compile())
 
 
 def make_program(
-    config: Config,
-    network: Network,
-    shapes: RunState,
-    parallel: Parallel = ALONE,
-    steps: int | None = None,
+    config: Config, network: Network, shapes: RunState, parallel: Parallel = ALONE
 ) -> Program:
     """Returns the functions of a config, to be compiled when they are first called.
 
@@ -47,17 +69,18 @@ def make_program(
       network: its network.
       shapes: a run's structure.
       parallel: its devices.
-      steps: batches of an epoch; None: all.
     """
     spread, where = parallel.spread, parallel.where(shapes)
     return Program(
         parallel.jit(partial(state.init, config, network), out=where),
+        parallel.compiled(step.make_train_steps(config, network, spread), out=where, donate=(1,)),
         parallel.compiled(
-            step.make_run_epoch(config, network, spread, steps),
+            step.make_end_epoch(config, network, spread),
             out=(where, parallel.everywhere()),
             donate=(1,),
         ),
-        parallel.compiled(step.make_evaluate(config, network, spread), out=parallel.everywhere()),
+        parallel.compiled(step.make_scores(config, network, spread), out=parallel.everywhere()),
+        config.batch_size,
     )
 
 

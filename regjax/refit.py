@@ -29,24 +29,20 @@ from regjax.strengths import STEPS_PER_EPOCH, TARGET, Strengths
 NO_TARGET = -math.inf  # a loss that no refit comes down to
 
 
-class Stretch(NamedTuple):
-    """Epochs of a refit that one program runs.
+class Limit(NamedTuple):
+    """How long a refit goes, at most.
 
     Attributes:
       epochs: up to which.
-      steps: batches of each; None: all.
+      updates: up to which, where the last epoch may be a part of one; None: all of each.
     """
 
     epochs: int
-    steps: int | None = None
+    updates: int | None = None
 
 
-def stretches(
-    config: Config, best_epoch: int, examples: int, more_examples: int
-) -> tuple[Stretch, ...]:
-    """Returns how long a refit goes, at most.
-
-    By steps the last epoch may be a part of one: the first batches of its order.
+def limit(config: Config, best_epoch: int, examples: int, more_examples: int) -> Limit:
+    """Returns where a refit ends.
 
     Args:
       config: the run, with its `stopping.refit`.
@@ -55,19 +51,18 @@ def stretches(
       more_examples: of train + valid.
 
     >>> by_steps = Config(batch_size=10, stopping=StoppingConfig(refit="restart", refit_by="steps"))
-    >>> stretches(by_steps, 3, 100, 120)  # 30 updates, 12 an epoch
-    (Stretch(epochs=2, steps=None), Stretch(epochs=3, steps=6))
+    >>> limit(by_steps, 3, 100, 120)  # 12 updates an epoch, 6 of the third
+    Limit(epochs=3, updates=30)
     """
     if config.stopping.refit == "continue":
-        return (Stretch(config.epochs),)
+        return Limit(config.epochs)
     if config.stopping.refit_by == "epochs":
-        return (Stretch(best_epoch),)
+        return Limit(best_epoch)
     before, after = (
         strengths_lib.steps_per_epoch(n, config.batch_size) for n in (examples, more_examples)
     )
-    whole, rest = divmod(best_epoch * before, after)
-    parts = (Stretch(whole), Stretch(whole + 1, rest))
-    return tuple(part for part, used in zip(parts, (whole, rest), strict=True) if used)
+    updates = best_epoch * before
+    return Limit(math.ceil(updates / after), updates)
 
 
 def merged(data: Data) -> Data:
@@ -75,6 +70,9 @@ def merged(data: Data) -> Data:
 
     It is the training split that `data.valid=0` draws by the same seed, scaled as before.
     """
+    if data.streamed:  # the two are neighbours in one order
+        train = dataclasses.replace(data.splits["train"], start=data.splits["valid"].start)
+        return data._replace(splits={**data.splits, "train": train})
     valid, train = data.rows["valid"], data.rows["train"]
     rows = np.concatenate([train.indices, valid.indices])
     order = np.argsort(rows)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from regjax import keys, stopping
+from regjax import keys, metrics, stopping
 from regjax.averaging import Weights
-from regjax.config import Config, StoppingConfig
+from regjax.config import Config, StoppingConfig, score_name
 from regjax.network import Network
 from regjax.optimizer import make_optimizer
 from regjax.stopping import StoppingCriterion
@@ -39,20 +39,34 @@ class TrainState(struct.PyTreeNode):
         return self.averaged or Weights(self.params, self.statistics)
 
 
+class Progress(struct.PyTreeNode):
+    """How far an epoch has come.
+
+    Attributes:
+      position: its updates done.
+      sums: what they measured, to be divided at its end.
+    """
+
+    position: jax.Array
+    sums: dict[str, metrics.Sums]
+
+
 class RunState(struct.PyTreeNode):
-    """A run between two epochs: all that it takes to go on.
+    """A run between two updates: all that it takes to go on.
 
     Attributes:
       epoch: epochs done.
       key: the run's root key, from which every stream is derived.
       train: network and optimizer.
       stopping: what early stopping remembers.
+      progress: in the epoch after.
     """
 
     epoch: jax.Array
     key: jax.Array
     train: TrainState
     stopping: StoppingCriterion
+    progress: Progress
 
 
 def init(
@@ -75,7 +89,22 @@ def init(
     if config.optimizer.average != "none":  # a copy: the run's buffers are donated
         averaged = jax.tree.map(jnp.copy, Weights(params, statistics))
     train = TrainState(zero, params, statistics, tx.init(params), averaged)
-    return RunState(zero, key, train, make_stopping(config.stopping, strengths))
+    return RunState(zero, key, train, make_stopping(config.stopping, strengths), begun(config))
+
+
+def begun(config: Config) -> Progress:
+    """Returns the progress at the beginning of an epoch.
+
+    >>> sorted(begun(Config()).sums)
+    ['accuracy', 'gradient_norm', 'loss', 'penalty']
+    """
+    none = jnp.zeros(0)  # examples
+    sums: dict[str, metrics.Sums] = {
+        name: metrics.Mean.of(none) for name in ("loss", "penalty", "gradient_norm")
+    }
+    regression = config.data.task == "regression"
+    sums[score_name(config)] = metrics.r2(none, none) if regression else metrics.Mean.of(none)
+    return Progress(jnp.zeros((), jnp.int32), sums)
 
 
 def make_stopping(config: StoppingConfig, strengths: Strengths) -> StoppingCriterion:

@@ -1,7 +1,7 @@
 """The train step, the epoch around it, and evaluation: pure functions to compile.
 
-A run's data lie on the device. An epoch is one `lax.scan` over batches drawn by index; the last
-short batch is padded and masked, so no example is dropped and none is counted twice.
+A run's data lie on the device. An epoch is a loop over batches drawn by index; the last short batch
+is padded and masked, so no example is dropped and none is counted twice.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from regjax.network import Network
 from regjax.objective import example_losses, score, targets_of
 from regjax.optimizer import learning_rate, make_optimizer
 from regjax.spread import ALONE, Spread
-from regjax.state import RunState, TrainState
+from regjax.state import Progress, RunState, TrainState, begun
 from regjax.strengths import Strengths, steps_per_epoch
 
 PyTree = Any
@@ -95,49 +95,64 @@ def make_draw(
 
 def in_order(config: Config, run: RunState, train: Arrays, spread: Spread) -> Any:
     """The rows of an epoch's batches: indices and masks, each `(batches, examples)`."""
-    shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
-    return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
+    if train.part is None:
+        shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
+        return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
+    indices, masks = spread.rows(jnp.arange(len(train)), config.batch_size)
+    return indices, masks * (indices < train.part.examples)
 
 
-def make_train_epoch(
-    config: Config, network: Network, spread: Spread = ALONE, steps: int | None = None
-) -> Callable[[Strengths, RunState, Arrays], tuple[TrainState, Metrics]]:
-    """Returns `train_epoch(strengths, run, train) -> (state, metrics)`: every example once.
+def make_train_steps(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[Strengths, RunState, Arrays, Any, Any], RunState]:
+    """Returns `train_steps(strengths, run, train, start, stop) -> run`: some updates of an epoch.
 
-    With `steps` the epoch ends after so many of its batches.
-
-    `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
-    and `gradient_norm` means over the steps, `learning_rate` that of the last step.
+    `start` and `stop` count the epoch's updates and may be traced. However an epoch is cut into
+    calls, each example is met once, in the same order, and the result has the same bits.
     """
     draw = make_draw(config, network, spread)
     train_step = make_train_step(config, network, spread)
 
-    def train_epoch(
-        strengths: Strengths, run: RunState, train: Arrays
-    ) -> tuple[TrainState, Metrics]:
-        indices, masks = (rows[:steps] for rows in in_order(config, run, train, spread))
+    def train_steps(
+        strengths: Strengths, run: RunState, train: Arrays, start: Any, stop: Any
+    ) -> RunState:
+        batches = in_order(config, run, train, spread)
+        first = 0 if train.part is None else train.part.first
 
-        def body(state: TrainState, rows: Any) -> tuple[TrainState, Metrics]:
-            return train_step(strengths, state, *draw(strengths, run, state, train, rows))
+        def body(i: jax.Array, now: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+            state, sums = now
+            rows = [lax.dynamic_index_in_dim(part, i - first, keepdims=False) for part in batches]
+            drawn = draw(strengths, run, state, train, rows)
+            state, measured = train_step(strengths, state, *drawn)
+            return state, _added(sums, measured)
 
-        state, of_steps = lax.scan(body, run.train, (indices, masks))
-        if config.optimizer.average != "none":
-            evaluated = averaged(config, network, state.opt_state, state.statistics, train, spread)
-            state = state.replace(averaged=evaluated)
-        return state, {
-            **{f"train_{name}": merged.compute() for name, merged in _merged(of_steps).items()},
-            "penalty": of_steps["penalty"].mean(),
-            "gradient_norm": of_steps["gradient_norm"].mean(),
-            "learning_rate": of_steps["learning_rate"][-1],
-        }
+        state, sums = lax.fori_loop(start, stop, body, (run.train, run.progress.sums))
+        if train.part is not None:  # evaluated in parts, before the epoch is ended
+            state = _settled(config, network, state, None, spread)
+        progress = Progress(jnp.asarray(stop, jnp.int32), sums)
+        return run.replace(train=state, progress=progress)
 
-    return train_epoch
+    return train_steps
 
 
-def _merged(steps: Metrics) -> dict[str, metrics.Sums]:
-    """The sums among the metrics of all steps, merged."""
-    sums = {name: value for name, value in steps.items() if isinstance(value, metrics.Sums)}
-    return jax.tree.map(lambda of_steps: of_steps.sum(axis=0), sums)
+def _settled(
+    config: Config, network: Network, state: TrainState, train: Arrays | None, spread: Spread
+) -> TrainState:
+    """The state with the average of its weights, if it has one, as what is evaluated."""
+    if config.optimizer.average == "none":
+        return state
+    made = averaged(config, network, state.opt_state, state.statistics, train, spread)
+    return state.replace(averaged=made)
+
+
+def _added(sums: dict[str, metrics.Sums], measured: Metrics) -> dict[str, metrics.Sums]:
+    """An epoch's sums with a step's metrics, each of its plain numbers counted once a step."""
+    added = {}
+    for name, total in sums.items():
+        value = measured[name]
+        one = value if isinstance(value, metrics.Sums) else metrics.Mean.of(value[None])
+        added[name] = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, one)
+    return added
 
 
 def make_predict(
@@ -162,50 +177,89 @@ def make_predict(
     return predict
 
 
-def make_evaluate(
+def make_scores(
     config: Config, network: Network, spread: Spread = ALONE
-) -> Callable[[TrainState, Arrays], Metrics]:
-    """Returns `evaluate(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`) of all.
+) -> Callable[[TrainState, Arrays], dict[str, metrics.Sums]]:
+    """Returns `scores(state, arrays) -> {"loss", "accuracy"}` (in regression `"r2"`), as sums.
 
     The loss is the data loss alone: no label smoothing, no penalty.
     """
     predict = make_predict(config, network, spread)
 
+    def scores(state: TrainState, arrays: Arrays) -> dict[str, metrics.Sums]:
+        logits, labels, mask = predict(state, arrays), arrays.all_labels(), arrays.counted()
+        losses = metrics.Mean.of(example_losses(config, logits, labels), mask)
+        return {"loss": losses, **score(config, logits, labels, mask)}
+
+    return scores
+
+
+def make_evaluate(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[TrainState, Arrays], Metrics]:
+    """Returns `evaluate(state, arrays) -> metrics`: what `scores` sums, as numbers."""
+    scores = make_scores(config, network, spread)
+
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
-        logits, labels = predict(state, arrays), arrays.all_labels()
-        scored = score(config, logits, labels).items()
-        return {
-            "loss": example_losses(config, logits, labels).mean(),
-            **{name: merged.compute() for name, merged in scored},
-        }
+        return _computed(scores(state, arrays))
 
     return evaluate
 
 
-def make_run_epoch(
-    config: Config, network: Network, spread: Spread = ALONE, steps: int | None = None
-) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
-    """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`.
+def _computed(sums: dict[str, metrics.Sums]) -> Metrics:
+    return {name: merged.compute() for name, merged in sums.items()}
 
-    One epoch of training, then evaluation on `valid` (None: none), then the decision to stop; the
-    step of a run that `jit` compiles and that `vmap` turns into lanes. The metrics say in
-    `improved` whether this epoch is the best so far. With `steps` the epoch has so many batches.
+
+def make_end_epoch(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[Strengths, RunState, Arrays | None, Any], tuple[RunState, Metrics]]:
+    """Returns `end_epoch(strengths, run, train, valid) -> (run, metrics)`, after the last update.
+
+    The epoch's metrics, evaluation on `valid`, then the decision to stop. Where data are streamed,
+    `train` is None and `valid` its scores, already summed; where there is no validation, None.
+    `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
+    and `gradient_norm` means over the steps, `learning_rate` that of the last step; `improved` says
+    whether this epoch is the best so far.
     """
-    train_epoch = make_train_epoch(config, network, spread, steps)
     evaluate = make_evaluate(config, network, spread)
 
-    def run_epoch(
-        strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+    def end_epoch(
+        strengths: Strengths, run: RunState, train: Arrays | None, valid: Any
     ) -> tuple[RunState, Metrics]:
-        epoch = run.epoch + 1
-        state, measured = train_epoch(strengths, run, train)
+        epoch, state = run.epoch + 1, _settled(config, network, run.train, train, spread)
+        measured: Metrics = {
+            name if name in ("penalty", "gradient_norm") else f"train_{name}": sums.compute()
+            for name, sums in run.progress.sums.items()
+        }
+        measured["learning_rate"] = learning_rate(config, strengths, state.step - 1)
         if valid is not None:
-            measured |= {f"valid_{k}": v for k, v in evaluate(state, valid).items()}
+            found = evaluate(state, valid) if isinstance(valid, Arrays) else _computed(valid)
+            measured |= {f"valid_{k}": v for k, v in found.items()}
         # An accuracy stays a number when the network has diverged; its loss does not.
         loss = measured["valid_loss" if valid is not None else "train_loss"]
         watched = jnp.where(jnp.isfinite(loss), measured[config.stopping.monitor], jnp.nan)
         stopping = run.stopping.update(epoch, watched, measured["train_loss"])
         measured["improved"] = stopping.best_epoch == epoch
-        return RunState(epoch, run.key, state, stopping), measured
+        return RunState(epoch, run.key, state, stopping, begun(config)), measured
+
+    return end_epoch
+
+
+def make_run_epoch(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
+    """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`, a whole epoch.
+
+    All updates, then the end of the epoch, as one function that `vmap` turns into lanes.
+    """
+    train_steps = make_train_steps(config, network, spread)
+    end_epoch = make_end_epoch(config, network, spread)
+
+    def run_epoch(
+        strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+    ) -> tuple[RunState, Metrics]:
+        steps = steps_per_epoch(len(train), config.batch_size)
+        run = train_steps(strengths, run, train, 0, steps)
+        return end_epoch(strengths, run, train, valid)
 
     return run_epoch

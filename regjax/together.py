@@ -66,6 +66,18 @@ def whole(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def soonest(asked: bool, steps: int) -> tuple[bool, int]:
+    """What all processes do next, as one program: whether any was asked to end, and fewest steps.
+
+    >>> soonest(False, 3)
+    (False, 3)
+    """
+    if not many():
+        return asked, steps
+    told = np.asarray(multihost_utils.process_allgather(np.array([asked, steps], np.int32)))
+    return bool(told[:, 0].any()), int(told[:, 1].min())
+
+
 def agree_on_config(config: Config) -> None:
     """Compares the processes' configs, but for where each has its data.
 

@@ -1,5 +1,6 @@
 """One run, from a config to a result on disk. The order of the lines is the story of the run."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 
 import regjax
 from regjax import (
     augmentation,
     divergence,
+    feed,
     models,
     optimizer,
     parallel,
@@ -29,13 +32,16 @@ from regjax import (
 )
 from regjax import data as data_lib
 from regjax import watch as watch_lib
-from regjax.batch import Arrays
+from regjax.averaging import STATISTICS
+from regjax.batch import Arrays, Part
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, check, score_name
 from regjax.data import Data
 from regjax.divergence import Divergence
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
+from regjax.feed import Resident, Streaming, feeding
 from regjax.network import Network
+from regjax.pace import Pace
 from regjax.parallel import ALONE, Parallel
 from regjax.program import Program
 from regjax.progress import EpochBar, say
@@ -68,17 +74,14 @@ class Assembled(NamedTuple):
         """The same run on one device."""
         return put_together(self.config, self.data)._replace(strengths=self.strengths)
 
-    def program(self, steps: int | None = None) -> Program:
-        """Its functions, to be compiled; with `steps`, epochs are of so many batches."""
-        made = (self.general, self.network, self.shapes(), self.parallel)
-        return program.make_program(*made, steps)
+    def program(self) -> Program:
+        """Its functions, to be compiled."""
+        return program.make_program(self.general, self.network, self.shapes(), self.parallel)
 
     def start(self) -> tuple[Strengths, jax.Array, jax.Array]:
         """What `Program.init` is given: strengths, first inputs, key."""
-        train = self.arrays("train")
-        assert train is not None
-        rows = jnp.arange(self._start_examples())
-        inputs = train.take(rows, jnp.ones(len(rows))).images
+        count = self._start_examples()
+        inputs = self.first("train", count).take(jnp.arange(count), jnp.ones(count)).images
         return self.strengths, inputs, jax.random.key(self.config.seed)
 
     def shapes(self) -> RunState:
@@ -96,12 +99,19 @@ class Assembled(NamedTuple):
     def arrays(self, split: str) -> Arrays | None:
         """A split on the devices, or None where it is empty."""
         part = self.data.splits[split]
-        if not len(part.labels):
-            return None
-        arrays = Arrays(*map(jnp.asarray, (*part, self.data.shift, self.data.scale)))
-        return self.parallel.put(arrays.replace(**self.target_scaling()))
+        return self.placed(*part) if part.examples else None
 
-    def target_scaling(self) -> dict[str, jax.Array]:
+    def first(self, split: str, count: int) -> Arrays:
+        """The first examples of a split on the devices."""
+        return self.placed(*self.data.splits[split].first(count))
+
+    def placed(self, images: Any, labels: Any, part: Part | None = None) -> Arrays:
+        """Examples as stored, on the devices."""
+        stored = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
+        arrays = Arrays(*stored, part=part, **self.target_scaling())
+        return self.parallel.put(arrays)
+
+    def target_scaling(self) -> dict[str, Any]:
         """What `Arrays` is given where numbers are predicted."""
         shift, scale = self.data.target_shift, self.data.target_scale
         if shift is None or scale is None:
@@ -110,7 +120,7 @@ class Assembled(NamedTuple):
 
     def _start_examples(self) -> int:
         """How many training examples the network starts with: LSUV looks at a batch of them."""
-        return min(len(self.data.splits["train"].labels), self.config.eval_batch_size)
+        return min(self.data.splits["train"].examples, self.config.eval_batch_size)
 
 
 def assemble(config: Config) -> Assembled:
@@ -125,6 +135,7 @@ def assemble(config: Config) -> Assembled:
     parts = put_together(config, drawn, parallel.on_devices(config.parallel))
     conflicts = (
         _data_conflict,
+        _stream_conflict,
         _batch_conflict,
         _accumulate_conflict,
         _parts_conflict,
@@ -155,7 +166,7 @@ def refitted(parts: Assembled, target: float = refit.NO_TARGET) -> Assembled:
 
 def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assembled:
     """What `assemble` returns, of a config that was checked, data drawn, and devices found."""
-    examples = len(data.splits["train"].labels)
+    examples = data.splits["train"].examples
     general = program.generalized(config)
     model, axis_name = config.model, devices.spread.axis_name
     if not config.parallel.sync_norm:
@@ -171,12 +182,12 @@ def put_together(config: Config, data: Data, devices: Parallel = ALONE) -> Assem
 
 def _data_conflict(parts: Assembled) -> str | None:
     config, data = parts.config, parts.data
-    if config.stopping.refit != "none" and not len(data.splits["valid"].labels):
+    if config.stopping.refit != "none" and not data.splits["valid"].examples:
         return (
             f"data.valid is empty but stopping.refit is '{config.stopping.refit}', which trains on "
             "train + valid; give data.valid a size, or set stopping.refit to none"
         )
-    if config.stopping.monitor.startswith("valid") and not len(data.splits["valid"].labels):
+    if config.stopping.monitor.startswith("valid") and not data.splits["valid"].examples:
         return (
             f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
             "data.valid a size, or monitor train_loss"
@@ -189,8 +200,28 @@ def _data_conflict(parts: Assembled) -> str | None:
     return None
 
 
+def _stream_conflict(parts: Assembled) -> str | None:
+    config = parts.config
+    if not parts.data.streamed:
+        return None
+    if together.many():
+        return (
+            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
+            "data.stream to never where each host has room for it, or train on one host"
+        )
+    if config.optimizer.average == "none":
+        return None
+    if STATISTICS not in parts.shapes().train.statistics:
+        return None
+    return (
+        f"optimizer.average is '{config.optimizer.average}', whose batch statistics take a pass "
+        f"over the training set after each epoch, but {config.data.name} is streamed; set "
+        "optimizer.average to none, or model.norm to one without them"
+    )
+
+
 def _batch_conflict(parts: Assembled) -> str | None:
-    config, examples = parts.config, len(parts.data.splits["train"].labels)
+    config, examples = parts.config, parts.data.splits["train"].examples
     norm, groups = config.model.norm, config.model.norm_groups
     size = min(config.batch_size, examples)
     last = examples % size or size
@@ -212,7 +243,7 @@ def _batch_conflict(parts: Assembled) -> str | None:
 def _accumulate_conflict(parts: Assembled) -> str | None:
     """What the norms by a batch cannot do of micro-batches."""
     config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
-    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
     if count == 1 or norm not in models.BATCH_NORMS:
         return None
     size = min(config.batch_size, examples)
@@ -246,7 +277,7 @@ def _accumulate_conflict(parts: Assembled) -> str | None:
 def _parts_conflict(parts: Assembled) -> str | None:
     """What the norms by a batch cannot do of a batch in parts."""
     config, spread = parts.config, parts.parallel.spread
-    norm, examples = config.model.norm, len(parts.data.splits["train"].labels)
+    norm, examples = config.model.norm, parts.data.splits["train"].examples
     if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
         return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
     size = min(config.batch_size, examples)
@@ -278,29 +309,52 @@ def _mask_conflict(parts: Assembled) -> str | None:
     return None
 
 
+Listening = Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
+
+
+class _Host(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+      workdir: its folder.
+      console: where it reports.
+      watch: who else is told each epoch.
+      listening: gives, while it trains, what says whether to save and end.
+    """
+
+    workdir: Workdir
+    console: Console
+    watch: Watch
+    listening: Listening
+
+
 def train(
     config: Config,
     path: str | Path,
     console: Console | None = None,
     watch: Watch = watch_lib.OFF,
+    listening: Listening = lambda: contextlib.nullcontext(lambda: False),
 ) -> dict[str, Any]:
     """Trains a config to its end in a folder, or goes on with what was begun there.
 
     The folder then holds `config.json`, `metrics.jsonl`, `checkpoints/` and `result.json`; with
     `stopping.refit` also `checkpoints_refit/`, and the scores are those of the refitted weights. A
-    run that was killed and started again ends as one that never was.
+    run that was killed or interrupted and started again ends as one that never was.
 
     Args:
       config: the run.
       path: its folder.
       console: where to report; by default to standard output.
       watch: who else is told each epoch; changes none of the run's numbers.
+      listening: a context that is entered while updates are done; it gives a function, which is
+        asked about once a second, between two updates, whether to save and end.
 
     Returns:
       What `result.json` says.
 
     Raises:
       InputError: input that cannot be used, or a network that diverged at once.
+      Interrupted: it was.
     """
     console, workdir, config = together.console(console), together.folder(path), check(config)
     together.agree_on_config(config)
@@ -309,30 +363,28 @@ def train(
     if workdir.config.exists() and (result := workdir.read_result()):
         say(console, f"'{path}' holds this run's result already; nothing to do")
         return result
-    run_parts = assemble(config)
+    run_parts, host = assemble(config), _Host(workdir, console, watch, listening)
     together.agree("the data", {"fingerprint": run_parts.data.fingerprint})
     with workdir.claim(config), Checkpoints(workdir.checkpoints) as checkpoints:
-        return _train(run_parts, workdir, checkpoints, console, watch)
+        return _train(run_parts, host, checkpoints)
 
 
-def _train(
-    parts: Assembled, workdir: Workdir, checkpoints: Checkpoints, console: Console, watch: Watch
-) -> dict[str, Any]:
-    functions = parts.program()
-    run = _resumed(parts, workdir, checkpoints, console)
+def _train(parts: Assembled, host: _Host, checkpoints: Checkpoints) -> dict[str, Any]:
+    functions, workdir = parts.program(), host.workdir
+    run = _resumed(parts, host, checkpoints)
     run = functions.init(*parts.start()) if run is None else run
-    run, seconds = _advance(parts, functions, run, workdir, checkpoints, console, watch=watch)
+    run, seconds = _advance(parts, functions, run, host, checkpoints)
     diverged = _diverged(parts, functions, run, checkpoints)
     result = _result(parts, functions, run, checkpoints, diverged)
     if diverged:
         say(
-            console,
+            host.console,
             f"the network diverged in {diverged}; epoch {result['best_epoch']}, the best, is kept",
         )
         result["diverged"] = divergence.fields(diverged, workdir.read_metrics())
     if parts.config.stopping.refit != "none":
-        best = checkpoints.restore(result["best_epoch"], parts.shapes())
-        result, more = _refit(parts, functions, best, result, workdir, console)
+        best = checkpoints.restore(checkpoints.best(), parts.shapes())
+        result, more = _refit(parts, functions, best, result, host)
         seconds += more
     result |= {
         "seconds": sum(line["seconds"] for line in workdir.read_metrics()),
@@ -346,19 +398,14 @@ def _train(
 
 
 def _resumed(
-    parts: Assembled,
-    workdir: Workdir,
-    checkpoints: Checkpoints,
-    console: Console,
-    first: int = 0,
-    phase: str = "",
+    parts: Assembled, host: _Host, checkpoints: Checkpoints, first: int = 0, phase: str = ""
 ) -> RunState | None:
     """The run as its last checkpoint has it, or None before the first; `metrics.jsonl` likewise.
 
     `first` is the epoch that the phase began after.
     """
-    done = checkpoints.latest()
-    run = None
+    done, workdir = checkpoints.latest(), host.workdir
+    run, reached = None, first
     if done is not None:
         if checkpoints.about(done)["data"] != parts.data.fingerprint:
             raise InputError(
@@ -366,55 +413,75 @@ def _resumed(
                 f"{parts.config.data.name} gives now; give another --workdir"
             )
         run = checkpoints.restore(done, parts.shapes())
-        say(console, f"resuming '{workdir.path}' after {f'{phase} ' * bool(phase)}epoch {done}")
-    reached = first if done is None else done
+        reached = int(run.epoch)
+        say(host.console, f"resuming '{workdir.path}' after {_where(run, phase)}")
     if workdir.keep_metrics(reached, phase) != list(range(first + 1, reached + 1)):
-        say(console, f"{workdir.metrics.name} lacks epochs of the past; the run goes on without")
+        lacks = f"{workdir.metrics.name} lacks epochs of the past; the run goes on without"
+        say(host.console, lacks)
     return run
+
+
+def _about(parts: Assembled, checkpoints: Checkpoints) -> dict[str, Any]:
+    """What a checkpoint says of its run beside the state: data, and seconds of an epoch begun."""
+    latest = checkpoints.latest()
+    if latest is not None:
+        return checkpoints.about(latest)
+    return {"data": parts.data.fingerprint, "seconds": 0.0}
+
+
+def _where(run: RunState, phase: str) -> str:
+    """How far a run has come, in words."""
+    updates = int(run.progress.position)
+    within = f" and {updates} update{'s' * (updates > 1)}" if updates else ""
+    return f"{f'{phase} ' * bool(phase)}epoch {int(run.epoch)}{within}"
 
 
 def _advance(
     parts: Assembled,
     functions: Program,
     run: RunState,
-    workdir: Workdir,
+    host: _Host,
     checkpoints: Checkpoints,
-    console: Console,
     phase: str = "",
-    watch: Watch = watch_lib.OFF,
+    updates: int | None = None,
 ) -> tuple[RunState, float]:
-    """Trains a run to its end; returns it and the seconds of compiling."""
-    config, about = parts.config, {"data": parts.data.fingerprint}
+    """Trains a run to its end; returns it and the seconds of compiling.
+
+    Raises:
+      Interrupted: it was, and is saved.
+    """
+    config = parts.config
     if _ended(config, run):
         return run, 0.0
-    arrays = parts.arrays("train"), parts.arrays("valid")
-
-    compiling = time.perf_counter()
-    compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
-    compile_seconds = time.perf_counter() - compiling
-
-    watching = watch_lib.watching(watch, parts, workdir.path, int(run.epoch), console)
-    with watching as tell, EpochBar(config.epochs, int(run.epoch), console) as show:
-        for after, line in epochs(parts, compiled, run, arrays):
-            run = after
+    about = _about(parts, checkpoints)
+    done, console = int(run.epoch), host.console
+    watching = watch_lib.watching(host.watch, parts, host.workdir.path, done, console)
+    bar = EpochBar(config.epochs, done, console)
+    with feeding(parts, run) as fed, watching as tell, bar as show, host.listening() as interrupted:
+        compiling = time.perf_counter()
+        compiled = fed.compiled(functions, parts.strengths, run)
+        compile_seconds = time.perf_counter() - compiling
+        given = (run, fed, interrupted, updates, about["seconds"])
+        for after, line in epochs(parts, compiled, *given):
+            run, about = after, about | {"seconds": 0.0}
+            if "epoch" not in line:
+                checkpoints.save(run, about | line)
+                checkpoints.wait()
+                where = _where(run, phase)
+                raise Interrupted(f"saved after {where}; the same command goes on from here")
             if phase:  # no epoch of a refit is chosen: there is no best
                 line = {"phase": phase, **line, "improved": False}
-            workdir.add_metrics(line)
+            host.workdir.add_metrics(line)
             if _worth_saving(config, run, bool(line["improved"])):
                 checkpoints.save(run, about)
             show(line)
             tell(line, run)
-    checkpoints.wait()
+        checkpoints.wait()
     return run, compile_seconds
 
 
 def _refit(
-    parts: Assembled,
-    functions: Program,
-    best: RunState,
-    result: dict[str, Any],
-    workdir: Workdir,
-    console: Console,
+    parts: Assembled, functions: Program, best: RunState, result: dict[str, Any], host: _Host
 ) -> tuple[dict[str, Any], float]:
     """The second phase, from the best epoch's run and the result of the first.
 
@@ -422,21 +489,20 @@ def _refit(
     """
     config, goes_on = parts.config, parts.config.stopping.refit == "continue"
     target = _train_loss(parts, functions, best) if goes_on else refit.NO_TARGET
-    again, seconds = refitted(parts, target), 0.0
+    again, host = refitted(parts, target), host._replace(watch=watch_lib.OFF)
     first, updates = (int(best.epoch), int(best.train.step)) if goes_on else (0, 0)
-    counts = [len(phase.data.splits["train"].labels) for phase in (parts, again)]
-    say(console, f"refit ({config.stopping.refit}) on train + valid, {counts[1]} examples")
-    with Checkpoints(workdir.refit) as checkpoints:
-        run = _resumed(again, workdir, checkpoints, console, first, phase="refit")
+    counts = [phase.data.splits["train"].examples for phase in (parts, again)]
+    say(host.console, f"refit ({config.stopping.refit}) on train + valid, {counts[1]} examples")
+    limit = refit.limit(config, int(result["best_epoch"]), *counts)
+    again = again._replace(config=dataclasses.replace(again.config, epochs=limit.epochs))
+    with Checkpoints(host.workdir.refit) as checkpoints:
+        run = _resumed(again, host, checkpoints, first, phase="refit")
         if run is None:
             run = _refit_start(parts, again, best, result["valid_loss"])
-            checkpoints.save(run, {"data": parts.data.fingerprint})  # it may be the end already
-        for epochs, steps in refit.stretches(config, int(result["best_epoch"]), *counts):
-            part = again._replace(config=dataclasses.replace(again.config, epochs=epochs))
-            made = part.program(steps)
-            run, more = _advance(part, made, run, workdir, checkpoints, console, phase="refit")
-            seconds += more
-        checkpoints.wait()
+            checkpoints.save(run, _about(parts, checkpoints))  # it may be the end already
+            checkpoints.wait()
+        told = (host, checkpoints, "refit", limit.updates)
+        run, seconds = _advance(again, again.program(), run, *told)
     if int(run.stopping.best_epoch) < int(run.epoch):
         raise InputError(
             f"the refit diverged: epoch {int(run.epoch)} had no finite loss; set stopping.refit to "
@@ -452,7 +518,7 @@ def _refit(
         "target_loss": target if goes_on else None,
         "before": {name: result[name] for name in scores},
     }
-    say(console, refit.summary(about))
+    say(host.console, refit.summary(about))
     return result | scores | {"refit": about}, seconds
 
 
@@ -472,18 +538,51 @@ def _refit_start(parts: Assembled, again: Assembled, best: RunState, valid_loss:
 
 
 def epochs(
-    parts: Assembled, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
+    parts: Assembled,
+    functions: Program,
+    run: RunState,
+    fed: Resident | Streaming,
+    interrupted: Callable[[], bool] = lambda: False,
+    updates: int | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[tuple[RunState, dict[str, Any]]]:
     """Yields the run after each epoch until it ends, and the epoch's metrics as numbers.
 
-    The run that was yielded is donated to the next epoch: copy what is to be kept.
+    When it is interrupted, the run as it is and nothing but `seconds`, how long its epoch has
+    taken; that is the last. The run that was yielded is donated to the next epoch: copy what is to
+    be kept.
+
+    Args:
+      parts, functions: of the run.
+      run: where it begins, between any two updates.
+      fed: what it trains and is evaluated on.
+      interrupted: asked about once a second.
+      updates: of the whole run, where its last epoch ends before its examples do; None: not.
+      seconds: that the epoch it begins in has taken before.
     """
+    pace, position = Pace(), int(run.progress.position)
     while not _ended(parts.config, run):
-        started = time.perf_counter()
-        run, measured = jax.block_until_ready(run_epoch(parts.strengths, run, *arrays))
-        seconds = time.perf_counter() - started
+        started, measured = time.perf_counter() - seconds, {}
+        left = fed.steps if updates is None else position + updates - int(run.train.step)
+        last = min(fed.steps, left)
+        for train, end in fed.train(position, last):
+            while position < end:
+                asked, steps = together.soonest(interrupted(), pace.steps)
+                if asked:
+                    yield run, {"seconds": time.perf_counter() - started}
+                    return
+                stop = min(end, position + steps)
+                bounds = np.int32(position), np.int32(stop)
+                with pace.timing(stop - position):
+                    run = functions.train_steps(parts.strengths, run, train, *bounds)
+                    if stop == last:  # without a pause before
+                        valid = fed.valid(functions.scores, run.train)
+                        run, measured = functions.end_epoch(parts.strengths, run, fed.whole, valid)
+                    jax.block_until_ready((run, measured))
+                position = stop
+        taken, seconds, position = time.perf_counter() - started, 0.0, 0
         line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
-        yield run, line | {"seconds": seconds}
+        yield run, line | {"seconds": taken}
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:
@@ -502,9 +601,11 @@ def _diverged(
 ) -> Divergence | None:
     """Where a run that a NaN has ended went wrong, from the best checkpoint or the start on."""
     best = int(run.stopping.best_epoch)
-    if best and stopped_because(run) != "nan":
+    if parts.data.streamed or (best and stopped_because(run) != "nan"):
         return None
-    start = checkpoints.restore(best, run) if best else functions.init(*parts.start())
+    start = functions.init(*parts.start())
+    if best:
+        start = checkpoints.restore(checkpoints.best(), start)
     arrays = parts.arrays("train"), parts.arrays("valid")
     return divergence.find(parts, functions.run_epoch, start, arrays)
 
@@ -524,7 +625,7 @@ def _result(
             f"the network diverged{where}: no epoch of {int(run.epoch)} had a finite loss; lower "
             "optimizer.learning_rate, or set optimizer.clip to norm, in another --workdir"
         )
-    best_run = checkpoints.restore(best, run)
+    best_run = checkpoints.restore(checkpoints.best(), run)
     scores = measure(parts, functions, best_run.train, SCORED)
     return scores | {
         "best_epoch": best,
@@ -538,14 +639,12 @@ def measure(
     parts: Assembled, functions: Program, train_state: TrainState, splits: Sequence[str]
 ) -> dict[str, float | None]:
     """`SPLIT_loss`, and `SPLIT_accuracy` or `SPLIT_r2`, for each split; None where it is empty."""
-    scores: dict[str, float | None] = {}
-    names = (score_name(parts.config), "loss")
-    for split in splits:
-        arrays = parts.arrays(split)
-        measured = functions.evaluate(train_state, arrays) if arrays else {}
-        for name in names:
-            scores[f"{split}_{name}"] = measured[name].item() if measured else None
-    return scores
+    found = feed.measured(functions.scores, train_state, parts, splits)
+    return {
+        f"{split}_{name}": found[split][name].item() if split in found else None
+        for split in splits
+        for name in (score_name(parts.config), "loss")
+    }
 
 
 def stopped_because(run: RunState) -> str:

@@ -53,10 +53,12 @@ FLOORS = {
     4: {
         "checkpoint",
         "divergence",
+        "feed",
         "workdir",
         "hosts",
         "together",
         "programs",
+        "pace",
         "progress",
         "train",
         "evaluate",

@@ -168,9 +168,7 @@ def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
         "--config.stopping.refit=restart",
     )
     first, second = pair(tmp_path / "two", *stops, "--heartbeat_timeout=3")
-    while not (tmp_path / "two" / "checkpoints" / "1").exists():
-        assert first.poll() is None and second.poll() is None
-        time.sleep(0.05)
+    wait_for_checkpoint(tmp_path / "two", first, second)
     second.send_signal(signal.SIGKILL)
     assert cli.main(["train", *SMALL, f"--workdir={tmp_path / 'one'}", *stops]) == 0
     code, out, err = ends(first)
@@ -194,6 +192,26 @@ def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
     watched_epochs = [line["epoch"] for line in read_lines(tmp_path / "two" / "watch.jsonl")]
     assert watched_epochs == [*range(int(resumed[1]) + 1, 8)]
     assert len([*(tmp_path / "two" / "profile").rglob("*.xplane.pb")]) == bool(watched_epochs)
+
+
+def wait_for_checkpoint(workdir: Path, *runs: subprocess.Popen[str]) -> None:
+    while not any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+        assert not any(run.poll() for run in runs)
+        time.sleep(0.05)
+
+
+def test_one_is_asked_to_end(tmp_path: Path) -> None:
+    """Both save after the same update, though each has a pace of its own."""
+    long = ("--config.epochs=2000", "--config.stopping.patience=2000", "--config.batch_size=50")
+    runs = pair(tmp_path, *long)
+    wait_for_checkpoint(tmp_path, *runs)
+    runs[1].send_signal(signal.SIGTERM)
+    told = [ends(run) for run in runs]
+    assert [code for code, _, _ in told] == [130, 143]
+    assert told[0][2] == told[1][2]
+    assert re.fullmatch(
+        r"regjax: interrupted; saved after epoch .* goes on from here\n", told[0][2]
+    )
 
 
 def same(two: Any, one: Any) -> None:

@@ -27,9 +27,11 @@ from regjax.config import (
     PenaltyConfig,
     StoppingConfig,
 )
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.network import Network
 from regjax.parallel import Parallel
+
+from .test_train import asked, assert_same_run, quiet, update_by_update
 
 MODES = {
     "jit": ParallelConfig("jit"),
@@ -192,6 +194,21 @@ def test_a_device_with_one_example_has_no_statistics() -> None:
     config = dataclasses.replace(digits(sync_norm=False), batch_size=8)
     with pytest.raises(InputError, match="leaves one of 8 devices a single example"):
         train_lib.assemble(config)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_interrupted_amid_an_epoch_many_devices_end_the_same(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(digits(), epochs=2, parallel=MODES[mode])
+    train_lib.train(settings, tmp_path / "whole", quiet())
+    with monkeypatch.context() as patch:
+        update_by_update(patch)
+        for times in (4, 11):
+            with pytest.raises(Interrupted):
+                train_lib.train(settings, tmp_path / "run", quiet(), listening=asked(times))
+    train_lib.train(settings, tmp_path / "run", quiet())
+    assert_same_run(tmp_path / "run", tmp_path / "whole", settings)
 
 
 @pytest.mark.parametrize("first", ["sharded", "pmap"])

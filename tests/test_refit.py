@@ -24,11 +24,11 @@ from regjax.config import (
     StoppingConfig,
     StudyConfig,
 )
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.studies import plan
 from regjax.workdir import Workdir
 
-from .test_train import TIMES, quiet
+from .test_train import TIMES, asked, quiet, update_by_update
 
 
 def config(how: str, **settings: Any) -> Config:
@@ -92,7 +92,7 @@ def test_restart_is_a_plain_run_on_train_and_valid(runs: dict[str, Path], tmp_pa
     train(plain(config("restart"), best), tmp_path / "plain")
     with Checkpoints(tmp_path / "plain" / "checkpoints", read_only=True) as checkpoints:
         parts = train_lib.assemble(plain(config("restart"), best))
-        run = checkpoints.restore(best, parts.shapes())
+        run = checkpoints.restore(checkpoints.best(), parts.shapes())
     refitted = evaluate.best(runs["restart"])[1]
     assert_same(refitted.train, run.train)
     same = ("train_loss", "gradient_norm", "learning_rate")
@@ -273,6 +273,25 @@ def test_killed_and_started_again_ends_the_same(
     assert_same_run(path, runs[how])
 
 
+@pytest.mark.parametrize(("how", "by", "at"), [("restart", "steps", -1), ("continue", "epochs", 3)])
+def test_interrupted_amid_an_epoch_it_ends_the_same(
+    how: str, by: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second phase; by steps also in its last epoch, which is a part of one."""
+    settings = config(how, stopping__refit_by=by)
+    whole = train(settings, tmp_path / "whole")
+    updates = whole["refit"]["updates"]
+    before = 5 * len(lines(tmp_path / "whole", ""))  # 300 examples in batches of 64
+    with monkeypatch.context() as patch:
+        update_by_update(patch)
+        for times in (before + at % updates + 1, 1):
+            with pytest.raises(Interrupted, match=r"after refit epoch \d+ and \d+ update"):
+                train_lib.train(settings, tmp_path / "run", quiet(), listening=asked(times))
+    result = train(settings, tmp_path / "run")
+    assert result["refit"]["updates"] == updates
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def assert_same_run(a: Path, b: Path) -> None:
     results = [json.loads((path / "result.json").read_text()) for path in (a, b)]
     kept = [{k: v for k, v in result.items() if k not in TIMES} for result in results]
@@ -328,7 +347,7 @@ def test_merged_is_what_no_validation_set_draws() -> None:
 
 def test_many_devices_refit_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one of them goes on with what they have begun."""
-    monkeypatch.setattr(refit, "stretches", lambda *_: (refit.Stretch(5),))
+    monkeypatch.setattr(refit, "limit", lambda *_: refit.Limit(5))
     how, quiet = "continue", {"epochs": 3, "model__dropout_rate": 0.0, "stopping__patience": 0}
     alone = train(config(how, **quiet), tmp_path / "alone")
     many = config(how, **quiet, parallel=ParallelConfig("jit", devices=4, shards=2))

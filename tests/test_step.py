@@ -1,6 +1,7 @@
 """The train step against PyTorch, and what must hold of an epoch."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -107,6 +108,39 @@ def test_an_epoch_shows_every_example_once() -> None:
         np.testing.assert_array_equal(seen, np.arange(examples))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"accumulate": 2, "optimizer": OptimizerConfig("sgd", 0.1, average="swa", noise=0.01)},
+    ],
+    ids=["plain", "micro-batches"],
+)
+def test_however_an_epoch_is_cut_it_has_the_same_bits(changes: dict[str, Any]) -> None:
+    config, data = small(**changes), arrays((5,), 43)  # 6 updates, the last one short
+    network, numbers, start = assembled(config, (5,), 43)
+    train_steps = jax.jit(step.make_train_steps(config, network))
+    end_epoch = jax.jit(step.make_end_epoch(config, network))
+
+    def bits(leaf: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    def two_epochs(cuts: tuple[int, ...]) -> Any:
+        run = start
+        for _ in range(2):
+            for bounds in itertools.pairwise((0, *cuts, 6)):
+                run = train_steps(numbers, run, data, *bounds)
+                assert int(run.progress.position) == bounds[1]
+            run, measured = end_epoch(numbers, run, data, data)
+            assert int(run.progress.position) == 0
+        return jax.tree.map(bits, (run, measured))
+
+    whole = two_epochs(())
+    for cuts in ((1,), (5,), (3, 4), (1, 2, 3, 4, 5)):
+        jax.tree.map(np.testing.assert_array_equal, whole, two_epochs(cuts))
+
+
 def test_train_loss_is_the_exact_mean_with_a_short_last_batch() -> None:
     """At learning rate ~0 the epoch's train loss is the loss of the data."""
     config = small(
@@ -114,8 +148,8 @@ def test_train_loss_is_the_exact_mean_with_a_short_last_batch() -> None:
     )
     data = arrays((5,), 21)
     network, numbers, run = assembled(config, (5,), 21)
-    now, measured = jax.jit(step.make_train_epoch(config, network))(numbers, run, data)
-    expected = jax.jit(step.make_evaluate(config, network))(now, data)
+    now, measured = jax.jit(step.make_run_epoch(config, network))(numbers, run, data, data)
+    expected = jax.jit(step.make_evaluate(config, network))(now.train, data)
     np.testing.assert_allclose(measured["train_loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(measured["train_accuracy"], expected["accuracy"], rtol=1e-5)
 

@@ -1,9 +1,14 @@
 """Runs on disk: best and latest kept, resumed exactly, refused when they are another's."""
 
+import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import shutil
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from regjax import evaluate as evaluate_lib
+from regjax import pace
 from regjax import train as train_lib
 from regjax.checkpoint import Checkpoints
 from regjax.config import (
@@ -27,7 +33,7 @@ from regjax.config import (
     ScheduleConfig,
     StoppingConfig,
 )
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.workdir import Workdir
 
 TIMES = ("seconds", "compile_seconds")
@@ -61,8 +67,8 @@ def weights(path: Path, settings: Config) -> list[np.ndarray]:
     with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
         latest = checkpoints.latest()
         assert latest is not None
-        epochs = {latest, checkpoints.about(latest)["best_epoch"]}
-        runs = [checkpoints.restore(epoch, parts.shapes()) for epoch in sorted(epochs)]
+        numbers = {latest, checkpoints.best()}
+        runs = [checkpoints.restore(number, parts.shapes()) for number in sorted(numbers)]
     plain = [run.replace(key=jax.random.key_data(run.key)) for run in runs]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(plain)]
 
@@ -99,7 +105,7 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert best["valid_accuracy"] == max(line["valid_accuracy"] for line in lines)
     np.testing.assert_allclose(result["valid_accuracy"], best["valid_accuracy"], rtol=1e-6)
     kept = {int(path.name) for path in (done / "checkpoints").iterdir()}
-    assert kept == {result["best_epoch"], result["epochs"]}
+    assert kept == {9 * result["best_epoch"], 9 * result["epochs"]}  # of 9 updates each
     for name in ("test_accuracy", "select_accuracy", "stopped_because", "parameters", "device"):
         assert result[name] is not None
 
@@ -116,6 +122,75 @@ def test_evaluate_gives_the_results_figures(done: Path) -> None:
 def test_the_same_run_twice_is_bit_identical(done: Path, tmp_path: Path) -> None:
     train_lib.train(config(), tmp_path / "run", quiet())
     assert_same_run(done, tmp_path / "run", config())
+
+
+def asked(times: int) -> Any:
+    """Something to listen to that wants the run to end when it is asked so many times."""
+
+    counted = itertools.count(1)
+    return lambda: contextlib.nullcontext(lambda: next(counted) >= times)
+
+
+def update_by_update(patch: pytest.MonkeyPatch) -> None:
+    """Has runs ask before every update."""
+    patch.setattr(train_lib, "Pace", partial(pace.Pace, seconds=0.0))
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_interrupted_between_any_two_updates_it_ends_the_same(
+    every: int, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 9 updates an epoch: before the first, amid epochs, at their ends, without an update."""
+    settings, path = config(checkpoint_every=every), tmp_path / "run"
+    calls = np.cumsum([0, 5, 0, 4, 8, 1, 10])
+    wheres = [f"epoch {n // 9}" + f" and {n % 9} update" * bool(n % 9) for n in calls]
+    with monkeypatch.context() as patch:
+        update_by_update(patch)
+        for more, where in zip(np.diff(calls, prepend=0), wheres, strict=True):
+            with pytest.raises(Interrupted, match=f"saved after {where}.*; the same command goes"):
+                train_lib.train(settings, path, quiet(), listening=asked(int(more) + 1))
+    console = quiet()
+    train_lib.train(settings, path, console, listening=asked(1_000_000))
+    assert "after epoch 3 and 1 update\n" in console.file.getvalue()  # pyright: ignore
+    lines = Workdir(path).read_metrics()
+    assert all(0 < line["seconds"] < 60 for line in lines)
+    assert figures(path) == figures(done)
+    assert_same_run(path, done, config())
+
+
+def test_the_seconds_of_an_epoch_include_those_before_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, steps = config(epochs=1), 0
+    update_by_update(monkeypatch)
+
+    @contextlib.contextmanager
+    def slowly() -> Iterator[Any]:
+        def ask() -> bool:
+            nonlocal steps
+            steps += 1
+            time.sleep(0.2)
+            return steps == 6
+
+        yield ask
+
+    with pytest.raises(Interrupted):
+        train_lib.train(settings, tmp_path / "run", quiet(), listening=slowly)
+    result = train_lib.train(settings, tmp_path / "run", quiet())
+    assert result["seconds"] > 6 * 0.2
+    assert Workdir(tmp_path / "run").read_metrics()[0]["seconds"] == result["seconds"]
+
+
+def test_checkpoints_of_an_earlier_version_are_refused(done: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(done, tmp_path / "run")
+    (path / "result.json").unlink()
+    for about in path.glob("checkpoints/*/about/metadata"):
+        said = json.loads(about.read_text())
+        del said["best"]
+        about.write_text(json.dumps(said | {"best_epoch": 3}))
+    for use in (lambda: train_lib.train(config(), path, quiet()), lambda: evaluate_lib.best(path)):
+        with pytest.raises(InputError, match=r"of an earlier version of regjax, .*new --workdir"):
+            use()
 
 
 class Killed(BaseException):
@@ -288,10 +363,11 @@ def test_ties_keep_the_earlier_checkpoint_and_nan_is_never_best(tmp_path: Path) 
     with Checkpoints(tmp_path / "c") as checkpoints:
         for epoch, metric in enumerate([0.5, 0.7, 0.7, jnp.nan, 0.6], start=1):
             stopping = run.stopping.update(epoch, metric)
-            run = run.replace(epoch=jnp.int32(epoch), stopping=stopping)
+            train = run.train.replace(step=jnp.int32(10 * epoch))
+            run = run.replace(epoch=jnp.int32(epoch), train=train, stopping=stopping)
             checkpoints.save(run, {})
         checkpoints.wait()
-        assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [2, 5]
+        assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [20, 50]
 
 
 def test_one_example_in_the_last_batch_and_batch_norm(tmp_path: Path) -> None:

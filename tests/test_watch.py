@@ -16,13 +16,14 @@ import pytest
 
 from regjax import divergence, trees, watch
 from regjax import train as train_lib
+from regjax.checkpoint import Checkpoints
 from regjax.config import Config, ModelConfig, OptimizerConfig, StoppingConfig
-from regjax.errors import InputError
+from regjax.errors import InputError, Interrupted
 from regjax.watch import options, performance
 from regjax.workdir import Workdir
 
 from .test_cli import DIGITS, FAST, refused
-from .test_train import assert_same_run, config, quiet, rising
+from .test_train import asked, assert_same_run, config, quiet, rising, update_by_update
 
 
 def events(folder: Path) -> dict[str, dict[int, float]]:
@@ -103,7 +104,7 @@ def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, tmp_path: Path) -> N
     path = shutil.copytree(whole, tmp_path / "resumed")
     (path / "result.json").unlink()
     for saved in (path / "checkpoints").iterdir():
-        if int(saved.name) > done:
+        if int(saved.name) > 9 * done:  # updates
             shutil.rmtree(saved)
     with (path / "watch.jsonl").open("a") as file:
         file.write('{"epoch": 7, "tr')  # torn by the kill
@@ -116,6 +117,23 @@ def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, tmp_path: Path) -> N
     assert sorted(events(path / "tensorboard")["train_loss"]) == epochs
     lines = (path / "watch.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == epochs
+
+
+def test_interrupted_amid_a_profile_it_shows_each_epoch_once(
+    watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, watch_all, console = tmp_path / "run", watch.parse("tensorboard,jsonl", "2:3"), quiet()
+    with monkeypatch.context() as patch:
+        update_by_update(patch)
+        with pytest.raises(Interrupted, match="epoch 1 and 4 updates"):
+            train_lib.train(config(), path, console, watch_all, asked(9 + 4 + 1))
+    assert "profile of epochs 2 to 2 in" in said(console)
+    train_lib.train(config(), path, console, watch_all)
+    assert "profile of epochs 2 to 3 in" in said(console)
+    assert_same_run(path, watched, config())
+    ours, theirs = (events(folder / "tensorboard") for folder in (path, watched))
+    assert ours.keys() == theirs.keys()
+    assert ours["valid_loss"] == theirs["valid_loss"]
 
 
 def test_a_profile_that_never_began_is_told(tmp_path: Path) -> None:
@@ -233,7 +251,8 @@ def test_a_diverged_run_says_where(tmp_path: Path) -> None:
     assert len(told) == 1
     assert told[0].endswith(f"epoch {result['best_epoch']}, the best, is kept")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["diverged"] == found
-    assert (tmp_path / "run" / "checkpoints" / str(result["best_epoch"])).is_dir()
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.about(checkpoints.best())["best"] == checkpoints.best()
 
 
 def test_a_run_that_never_was_finite_says_where(tmp_path: Path) -> None:
@@ -255,8 +274,15 @@ def test_single_steps_are_those_of_the_epoch() -> None:
     augment = dataclasses.replace(config().augment, degrees=10.0, mix="mixup", mix_alpha=0.2)
     parts, run_epoch, run, arrays = start(config(augment=augment))
     *_, (state, _) = divergence.steps(parts, run, arrays[0])
+    amid = parts.program().train_steps(
+        parts.strengths, jax.tree.map(jnp.copy, run), arrays[0], 0, 4
+    )
+    rest = [state for state, _ in divergence.steps(parts, amid, arrays[0])]
+    assert len(rest) == 9 - 4
     whole, _ = run_epoch(parts.strengths, run, *arrays)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole.train), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(rest[-1]), jax.tree.leaves(whole.train), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 

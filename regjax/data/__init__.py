@@ -1,15 +1,26 @@
 """Data sets: loaded as a `Pool`, divided into named splits, handed on as arrays."""
 
+import math
+
 from regjax.config import DataConfig
+from regjax.data import splits, stream
 from regjax.data.pool import Pool
-from regjax.data.splits import Data, draw
+from regjax.data.splits import Data
+from regjax.data.stream import Stored
 from regjax.errors import InputError, did_you_mean
 
-__all__ = ["Data", "Pool", "draw", "load"]
+__all__ = ["Data", "Pool", "Stored", "draw", "load"]
 
 
-def load(config: DataConfig) -> Pool:
-    """Loads a data set.
+def draw(pool: Pool | Stored, config: DataConfig, seed: int) -> Data:
+    """Divides a data set into four splits; see `splits.draw` and `stream.draw`."""
+    if isinstance(pool, Stored):
+        return stream.draw(pool, config, seed)
+    return splits.draw(pool, config, seed)
+
+
+def load(config: DataConfig) -> Pool | Stored:
+    """Loads a data set, or opens one that is to be streamed.
 
     Args:
       config: its name, `digits`, `tfds:NAME`, `npz:PATH` or `csv:PATH`, and what the source needs
@@ -28,6 +39,11 @@ def load(config: DataConfig) -> Pool:
             f"data.task is 'regression', but {name} has classes; predict a number of "
             "your own data, csv:PATH or npz:PATH"
         )
+    if config.stream == "always" and source != "tfds":
+        raise InputError(
+            f"data.stream is 'always', but {name} is read into memory; only tfds:NAME is streamed, "
+            "so set data.stream to auto"
+        )
     if source == "digits" and not rest:
         from regjax.data import digits
 
@@ -39,7 +55,8 @@ def load(config: DataConfig) -> Pool:
     if source == "tfds" and rest:
         from regjax.data import tfds
 
-        return tfds.load(rest, config.data_dir, config.manual_dir)
+        most = {"always": -1.0, "never": math.inf, "auto": config.memory * 2**30}[config.stream]
+        return tfds.load(rest, config.data_dir, config.manual_dir, most)
     if source == "csv" and rest:
         from regjax.data import csv
 

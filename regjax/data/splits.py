@@ -1,7 +1,7 @@
 """Named splits: drawn by seed, stratified on request, never overlapping."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,20 @@ class Split(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return self.images.shape[1:]
+
+    def first(self, count: int) -> "Split":
+        """The first few of them."""
+        return Split(self.images[:count], self.labels[:count])
+
 
 class Rows(NamedTuple):
     """Which examples of a pool a split has: of its test split, or of the rest."""
@@ -33,8 +47,9 @@ class Data(NamedTuple):
     The network sees (images − shift) · scale, so that compact dtypes stay compact on the device.
 
     Attributes:
-      splits: `train`, `valid`, `select`, `test` by name; a split may be empty.
-      rows: where each split's examples are in the pool.
+      splits: `train`, `valid`, `select`, `test` by name, each a `Split`, or a `stream.Streamed`; a
+        split may be empty.
+      rows: where each split's examples are in the pool; none where data are streamed.
       fill: `(1, F)`, what the pool's missing features became; None: it has none.
       shift, scale: scalars, or `(1, ..., C)` with one value a feature or channel.
       classes: class names; none in regression.
@@ -43,7 +58,7 @@ class Data(NamedTuple):
       fingerprint: a hash of what was drawn, to tell whether a resumed run sees the same data.
     """
 
-    splits: dict[str, Split]
+    splits: dict[str, Any]
     rows: dict[str, Rows]
     fill: np.ndarray | None
     shift: np.ndarray | np.float32
@@ -59,9 +74,14 @@ class Data(NamedTuple):
         return len(self.classes) or 1
 
     @property
+    def streamed(self) -> bool:
+        """Whether the splits stay on disk."""
+        return not isinstance(self.splits["train"], Split)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example."""
-        return self.splits["train"].images.shape[1:]
+        return self.splits["train"].shape
 
 
 def draw(pool: Pool, config: DataConfig, seed: int) -> Data:

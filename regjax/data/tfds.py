@@ -1,15 +1,17 @@
 """Image-classification sets of TensorFlow Datasets, read and prepared without TensorFlow."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import logging
+import math
 import os
 import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import tensorflow_datasets as tfds
 
 from regjax.data import cache
 from regjax.data.pool import Pool
+from regjax.data.splits import Split
+from regjax.data.stream import Stored
 from regjax.data.tfds_builders import BUILDERS
 from regjax.errors import InputError, did_you_mean
 
@@ -27,7 +31,9 @@ _core: Any = tfds.core  # its modules are loaded lazily, which type checkers do 
 CHUNK = 1000  # records decoded at once: fifteen times faster than one by one
 
 
-def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
+def load(
+    name: str, data_dir: str = "", manual_dir: str = "", most: float = math.inf
+) -> Pool | Stored:
     """Loads a set, preparing it first if it is one of the five that need no TensorFlow.
 
     The pool is the `train` split (with the whole of any other but `test` left aside); the test
@@ -37,6 +43,7 @@ def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
       name: TFDS name, with configuration and version if wanted: `mnist`, `emnist/letters:3.1.0`.
       data_dir: where prepared sets are; "" for `TFDS_DATA_DIR`, else TFDS's default.
       manual_dir: folder with the original files, for preparing without network.
+      most: bytes; a set that takes more is left on disk.
 
     Raises:
       InputError: unknown set, not prepared and not preparable here, or not image classification.
@@ -54,9 +61,12 @@ def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
     if "train" not in splits:
         has = ", ".join(builder.info.splits) or "none"
         raise InputError(f"tfds:{name} has no split 'train' (it has {has}); choose another set")
-    pool = _arrays(builder, "train", image, label, name)
-    test = _arrays(builder, splits[1], image, label, name) if len(splits) > 1 else {}
     classes = tuple(builder.info.features[label].names)
+    records = [_Records.of(builder, split, image, label, name) for split in splits[:2]]
+    if sum(part.bytes for part in records) > most:
+        value_range = _range(records[0].dtype)
+        return Stored(f"tfds:{name}", records[0], (*records, None)[1], classes, value_range)
+    pool, test = (_arrays(builder, part) for part in (*records, None)[:2])
     images, labels = pool["images"], pool["labels"]
     return Pool(
         f"tfds:{name}",
@@ -65,8 +75,12 @@ def load(name: str, data_dir: str = "", manual_dir: str = "") -> Pool:
         test.get("images"),
         test.get("labels"),
         classes,
-        (0.0, float(np.iinfo(images.dtype).max)) if images.dtype.kind == "u" else None,
+        _range(images.dtype),
     )
+
+
+def _range(dtype: np.dtype) -> tuple[float, float] | None:
+    return (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else None
 
 
 @contextlib.contextmanager
@@ -181,37 +195,84 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
     return image, label
 
 
-def _arrays(builder: Any, split: str, image: str, label: str, name: str) -> dict[str, np.ndarray]:
-    """The whole split as arrays `images` and `labels`, from the cache if it is there."""
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """One split of a prepared set, see `stream.Records`."""
+
+    name: str
+    split: str
+    source: Any
+    image: str
+    label: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    stamp: str
+
+    @classmethod
+    def of(cls, builder: Any, split: str, image: str, label: str, name: str) -> "_Records":
+        where = f"tfds:{name}: split '{split}' in '{builder.data_dir}'"
+        try:
+            source, stamp = builder.as_data_source(split=split), _stamp(builder, split)
+        except Exception as error:
+            raise _unreadable(where, error) from error
+        feature = builder.info.features[image]
+        shape, dtype = tuple(feature.shape), np.dtype(feature.np_dtype)
+        return cls(where, split, source, image, label, shape, dtype, stamp)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def bytes(self) -> int:
+        """Of all images, decoded."""
+        return len(self) * math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self, rows: Sequence[int]) -> Split:
+        absl.logging.set_verbosity(absl.logging.FATAL)  # else TFDS advises OpenCV
+        records = self.source.__getitems__(list(rows))
+        images = np.empty((len(rows), *self.shape), self.dtype)
+        for place, record in enumerate(records):
+            images[place] = record[self.image]
+        return Split(images, np.array([record[self.label] for record in records], np.int32))
+
+
+def _arrays(builder: Any, records: _Records | None) -> dict[str, np.ndarray]:
+    """A whole split as arrays `images` and `labels`, from the cache if it is there; None: none."""
+    if records is None:
+        return {}
 
     def decode() -> dict[str, np.ndarray]:
-        source = builder.as_data_source(split=split)
-        images = np.empty((len(source), *builder.info.features[image].shape), np.uint8)
-        labels = np.empty(len(source), np.int32)
-        for start in range(0, len(source), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(source)))
-            records = source.__getitems__(chunk)
-            images[start : chunk.stop] = [record[image] for record in records]
-            labels[start : chunk.stop] = [record[label] for record in records]
+        images = np.empty((len(records), *records.shape), records.dtype)
+        labels = np.empty(len(records), np.int32)
+        for start in range(0, len(records), CHUNK):
+            rows = slice(start, min(start + CHUNK, len(records)))
+            images[rows], labels[rows] = records.read(range(rows.start, rows.stop))
         return {"images": images, "labels": labels}
 
+    place = Path(builder.data_dir).resolve()
+    times = [file.stat().st_mtime_ns for file in _files(builder, records.split)]
+    key = hashlib.blake2b(f"{place} {times} {records.stamp}".encode(), digest_size=8).hexdigest()
     try:
-        return cache.arrays(f"tfds-{builder.name}-{split}-{_stamp(builder, split)}", decode)
+        return cache.arrays(f"tfds-{builder.name}-{records.split}-{key}", decode)
     except Exception as error:
-        raise InputError(
-            f"tfds:{name}: split '{split}' in '{builder.data_dir}' cannot be read "
-            f"({_one_line(error)}); delete that folder to prepare it again"
-        ) from error
+        raise _unreadable(records.name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    reason = f"{name} cannot be read ({_one_line(error)})"
+    return InputError(f"{reason}; delete that folder to prepare it again")
+
+
+def _files(builder: Any, split: str) -> list[Path]:
+    return sorted(Path(builder.data_dir).glob(f"*-{split}.*"))
 
 
 def _stamp(builder: Any, split: str) -> str:
-    """Changes when the prepared files do: their place, names, sizes, times and description."""
-    root = Path(builder.data_dir).resolve()
-    digest = hashlib.blake2b(str(root).encode(), digest_size=8)
-    digest.update((root / "dataset_info.json").read_bytes())
-    for file in sorted(root.glob(f"*-{split}.*")):
-        stat = file.stat()
-        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    """Changes when the prepared files do: their names, sizes and description."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update((Path(builder.data_dir) / "dataset_info.json").read_bytes())
+    for file in _files(builder, split):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
     return digest.hexdigest()
 
 

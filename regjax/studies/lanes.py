@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from regjax import train
+from regjax import feed, train
 from regjax.config import Config
 from regjax.program import Program
 from regjax.state import RunState, TrainState
@@ -114,8 +114,7 @@ class OneByOne:
         self._functions, self._lane = self._shared.program(parts), Lane(job, parts)
         run = self._functions.init(*parts.start())
         self._best = run.train
-        arrays = parts.arrays("train"), parts.arrays("valid")
-        self._epochs = train.epochs(parts, self._functions.run_epoch, run, arrays)
+        self._epochs = train.epochs(parts, self._functions, run, feed.resident(parts))
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances it."""

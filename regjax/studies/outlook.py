@@ -55,12 +55,12 @@ def _measure(study: StudyConfig) -> dict[str, float]:
     started = time.perf_counter()
     functions = parts.program()
     run = functions.init(*parts.start())
-    compiled = functions.run_epoch.lower(parts.strengths, run, *arrays).compile()
+    compiled = functions.compiled(parts.strengths, run, *arrays)
     compile_seconds = time.perf_counter() - started
-    memory = compiled.memory_analysis()
-    run, _ = jax.block_until_ready(compiled(parts.strengths, run, *arrays))
+    memory = compiled.train_steps.memory_analysis()
+    run, _ = jax.block_until_ready(compiled.run_epoch(parts.strengths, run, *arrays))
     started = time.perf_counter()
-    jax.block_until_ready(compiled(parts.strengths, run, *arrays))
+    jax.block_until_ready(compiled.run_epoch(parts.strengths, run, *arrays))
     return {
         "compile": compile_seconds,
         "epoch": time.perf_counter() - started,

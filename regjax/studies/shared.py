@@ -1,9 +1,12 @@
 """What the runs of a study share in one process: data sets, and each program compiled once."""
 
+from typing import Any
+
 from regjax import data as data_lib
 from regjax import program, train
 from regjax.config import Config
-from regjax.data import Data, Pool
+from regjax.data import Data, Pool, Stored
+from regjax.errors import InputError
 from regjax.program import Program
 from regjax.train import Assembled
 
@@ -12,7 +15,7 @@ class Shared:
     """Keeps data sets and compiled programs from one run to the next."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[str, ...], Pool] = {}
+        self._pools: dict[tuple[Any, ...], Pool] = {}
         self._data: dict[str, Data] = {}
         self._programs: dict[str, Program] = {}
 
@@ -29,8 +32,15 @@ class Shared:
         """The set that a config's data are drawn from."""
         data = config.data
         place = (data.name, data.data_dir, data.manual_dir, data.target, data.missing, data.task)
+        place += (data.stream, data.memory)
         if place not in self._pools:
-            self._pools[place] = data_lib.load(data)
+            pool = data_lib.load(data)
+            if isinstance(pool, Stored):
+                raise InputError(
+                    f"{pool.name} would be streamed, but a study keeps its data in memory; raise "
+                    "data.memory, or set data.stream to never"
+                )
+            self._pools[place] = pool
         return self._pools[place]
 
     def program(self, parts: Assembled) -> Program:

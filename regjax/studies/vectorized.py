@@ -212,8 +212,7 @@ class _Group:
     def _record(self, place: int, lane: Lane, stopping: Any) -> Record:
         assert self._stacked is not None
         best = jax.tree.map(lambda a: jnp.asarray(np.asarray(a[place])), self._stacked.best)
-        epoch = jnp.asarray(len(lane.lines))
-        run = RunState(epoch, self._stacked.run.key, best, stopping)
+        run = self._stacked.run.replace(epoch=len(lane.lines), stopping=stopping)
         return lane.record(run, best, self._functions)
 
 

@@ -43,24 +43,25 @@ def peak(device_kind: str) -> float | None:
 def epoch_flops(parts: Any) -> float | None:
     """Floating-point operations of an epoch: training steps, and the forward pass on `valid`.
 
-    XLA counts the body of a loop once, however often it runs. So an epoch of one batch is counted
-    and multiplied; a loop within the step (an `rnn` over time) is still counted once, so that its
+    XLA counts the body of a loop once, however often it runs. So one update is counted and
+    multiplied; a loop within the step (an `rnn` over time) is still counted once, so that its
     number would be too low, and None is returned.
 
     Args:
       parts: `train.Assembled`; it imports this module.
     """
-    config, train = parts.general, parts.data.splits["train"].labels
+    config, examples = parts.general, parts.data.splits["train"].examples
     if config.model.name == "rnn" or config.model.name.startswith("file:"):
         return None
     alone = parts.alone()  # what all devices do together is the same
     network, run = alone.network, alone.shapes()
-    size = min(config.batch_size, len(train))
+    size = min(config.batch_size, examples)
     whole = dataclasses.replace(config, accumulate=1)  # micro-batches are a loop too
-    epoch = jax.jit(step.make_train_epoch(whole, network))
-    total = _flops(epoch, parts.strengths, run, _first(parts, "train", size))
-    total *= steps_per_epoch(len(train), config.batch_size)
-    if valid := len(parts.data.splits["valid"].labels):
+    train_steps = step.make_train_steps(whole, network)
+    update = jax.jit(lambda strengths, run, train: train_steps(strengths, run, train, 0, 1))
+    total = _flops(update, parts.strengths, run, _first(parts, "train", size))
+    total *= steps_per_epoch(examples, config.batch_size)
+    if valid := parts.data.splits["valid"].examples:
         size = min(config.eval_batch_size, valid)
         evaluate = jax.jit(step.make_evaluate(config, network))
         total += _flops(evaluate, run.train, _first(parts, "valid", size)) * valid / size
@@ -69,7 +70,7 @@ def epoch_flops(parts: Any) -> float | None:
 
 def _first(parts: Any, split: str, size: int) -> Arrays:
     """The shapes of a split of `size` examples."""
-    arrays = jax.eval_shape(lambda arrays: arrays, parts.arrays(split))
+    arrays = jax.eval_shape(lambda arrays: arrays, parts.first(split, 1))
     rows = [
         jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for x in (arrays.images, arrays.labels)
     ]
@@ -115,7 +116,7 @@ class Performance:
     def __init__(self, parts: Any) -> None:
         device = jax.devices()[0].device_kind
         mesh = parts.parallel.mesh
-        self._examples = len(parts.data.splits["train"].labels)
+        self._examples = parts.data.splits["train"].examples
         self._flops, one = epoch_flops(parts), peak(device)
         self._peak = one and one * (1 if mesh is None else mesh.devices.size)
         self.missing = "" if self._peak else f"the peak of '{device}' is not known"

@@ -34,9 +34,9 @@ class Profile:
             self._end(epoch)
 
     def close(self, epoch: int) -> None:
-        """The run has ended after an epoch, maybe amid the range or before it."""
+        """The run has ended after an epoch or amid the next, maybe amid the range or before it."""
         if self._on:
-            self._end(epoch)
+            self._end(max(epoch, self._start))
         elif not self._traced and self._start > 0:
             why = "is past" if epoch >= self._stop else "went no further than"
             say(self._console, f"no profile: the run {why} epoch {min(epoch, self._stop)}")

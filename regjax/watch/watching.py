@@ -100,8 +100,8 @@ def _gradients(parts: Any) -> Callable[[RunState], PyTree]:
     if spread.axis_name is not None:  # under pmap the network computes on parts of a batch only
         return lambda run: {}
     differentiate = make_gradient(config, parts.network, spread)
-    arrays = parts.arrays("train")
-    rows = jnp.arange(min(config.batch_size, len(arrays)))
+    arrays = parts.first("train", config.batch_size)
+    rows = jnp.arange(len(arrays))
 
     @jax.jit
     def gradient(strengths: Any, run: RunState, arrays: Any) -> PyTree:

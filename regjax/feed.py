@@ -1,0 +1,231 @@
+"""What a run's loop is fed with: splits that lie on the devices, or chunks of streamed ones.
+
+A chunk is some batches of an epoch, in order, padded to one shape, so that one program trains on
+all of them. The next is read and put on the devices while the one before is trained on.
+"""
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from regjax.batch import Arrays, Part
+from regjax.data import stream
+from regjax.data.splits import Split
+from regjax.data.stream import Batches, Rounds, Streamed
+from regjax.keys import SHUFFLE
+from regjax.program import Program
+from regjax.state import RunState, TrainState
+from regjax.strengths import Strengths, steps_per_epoch
+
+SHARE = 64  # a chunk takes this part of data.memory; a few are there at a time
+
+
+class Resident(NamedTuple):
+    """Splits that lie on the devices.
+
+    Attributes:
+      whole: the training split.
+      held_out: the validation split; None: it is empty.
+      steps: updates of an epoch.
+    """
+
+    whole: Arrays
+    held_out: Arrays | None
+    steps: int
+
+    def compiled(self, functions: Program, strengths: Strengths, run: RunState) -> Program:
+        """The functions compiled for what they are to be given."""
+        return functions.compiled(strengths, run, self.whole, self.held_out)
+
+    def train(self, start: int, stop: int) -> Iterator[tuple[Arrays, int]]:
+        """Arrays for the updates of an epoch from one to another, and to which each reaches."""
+        yield self.whole, stop
+
+    def valid(self, scores: Callable[..., Any], state: TrainState) -> Any:
+        """What `end_epoch` is given as `valid`."""
+        return self.held_out
+
+
+class _Chunk(NamedTuple):
+    """Batches of an epoch of a split, up to batch `stop`."""
+
+    of: Batches
+    stop: int
+    arrays: Arrays
+
+
+class Streaming:
+    """Chunks of an endless sequence: an epoch of the training split, validation, an epoch, ...
+
+    Args:
+      chunks: from the next update of the run on.
+      train, valid: the batches that they are of; `valid` may be empty.
+    """
+
+    whole = None
+
+    def __init__(self, chunks: Iterator[_Chunk], train: Batches, valid: Batches) -> None:
+        self._chunks, self._train, self._valid = _begun(chunks), train, valid
+        self.steps = len(train)
+
+    def compiled(self, functions: Program, strengths: Strengths, run: RunState) -> Program:
+        """As `Resident.compiled`; evaluation is compiled when it is first called."""
+        first, bounds = next(self._chunks), (np.int32(0), np.int32(1))
+        self._chunks = itertools.chain([first], self._chunks)
+        steps = functions.train_steps.lower(strengths, run, first.arrays, *bounds)
+        return functions._replace(train_steps=steps.compile())
+
+    def train(self, start: int, stop: int) -> Iterator[tuple[Arrays, int]]:
+        """As `Resident.train`."""
+        while start < stop:
+            chunk = next(self._chunks)
+            start = min(stop, chunk.stop)
+            yield chunk.arrays, start
+
+    def valid(self, scores: Callable[..., Any], state: TrainState) -> Any:
+        """What `end_epoch` is given as `valid`: the sums of all chunks."""
+        if not len(self._valid):
+            return None
+        chunks = itertools.dropwhile(lambda chunk: chunk.of is self._train, self._chunks)
+        return _total(scores(state, arrays) for arrays in _epoch(chunks))
+
+
+def _begun(items: Iterator[Any]) -> Iterator[Any]:
+    """The same items, once the first is there."""
+    return itertools.chain([next(items)], items)
+
+
+def _epoch(chunks: Iterator[_Chunk]) -> Iterator[Arrays]:
+    """The arrays of the chunks to the end of an epoch."""
+    for chunk in chunks:
+        yield chunk.arrays
+        if chunk.stop == len(chunk.of):
+            return
+
+
+def _total(sums: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    def add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        return {name: one[name] + other[name] for name in one}
+
+    return functools.reduce(add, sums)
+
+
+def resident(parts: Any) -> Resident:
+    """The splits `train` and `valid` of `train.Assembled`, put on the devices."""
+    steps = steps_per_epoch(parts.data.splits["train"].examples, parts.config.batch_size)
+    return Resident(parts.arrays("train"), parts.arrays("valid"), steps)
+
+
+@contextlib.contextmanager
+def feeding(parts: Any, run: RunState) -> Iterator[Resident | Streaming]:
+    """Gives what a run is fed with from where it is.
+
+    Args:
+      parts: `train.Assembled`, which imports this module.
+      run: its state.
+
+    Raises:
+      InputError: streamed data that cannot be read.
+    """
+    if not parts.data.streamed:
+        yield resident(parts)
+        return
+    config, splits = parts.config, parts.data.splits
+    train = _batches(splits["train"], config.batch_size, stream.seed_of(config.seed, SHUFFLE))
+    valid = _batches(splits["valid"], config.eval_batch_size)
+    rounds = Rounds(tuple(part for part in (train, valid) if len(part)), config.epochs)
+    position, a_round = int(run.progress.position), sum(map(len, rounds.parts))
+    start = int(run.epoch) * a_round + position
+    with (
+        stream.reading(rounds, config.data.workers, start) as batches,
+        contextlib.closing(_ahead(_chunks(parts, rounds, batches, position))) as chunks,
+    ):
+        yield Streaming(chunks, train, valid)
+
+
+@contextlib.contextmanager
+def once(parts: Any, splits: Sequence[str]) -> Iterator[Iterator[tuple[str, Iterator[Arrays]]]]:
+    """Gives each split that is not empty, and its arrays: one, or streamed, chunk by chunk.
+
+    Each split's arrays are to be taken before the next split is.
+
+    Args:
+      parts: `train.Assembled`.
+      splits: their names.
+
+    Raises:
+      InputError: streamed data that cannot be read.
+    """
+    config, kept = parts.config, [name for name in splits if parts.data.splits[name].examples]
+    if not parts.data.streamed:
+        yield ((name, iter([parts.arrays(name)])) for name in kept)
+        return
+    sizes = config.eval_batch_size
+    rounds = Rounds(tuple(_batches(parts.data.splits[name], sizes) for name in kept), 1)
+    with (
+        stream.reading(rounds, config.data.workers) as batches,
+        contextlib.closing(_ahead(_chunks(parts, rounds, batches, 0))) as chunks,
+    ):
+        yield ((name, _epoch(chunks)) for name in kept)
+
+
+def measured(
+    scores: Callable[..., Any], state: TrainState, parts: Any, splits: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The scores, as numbers by name, of each split that is not empty."""
+    with once(parts, splits) as given:
+        totals = {name: _total(scores(state, x) for x in arrays) for name, arrays in given}
+    return {
+        split: {name: sums.compute() for name, sums in total.items()}
+        for split, total in totals.items()
+    }
+
+
+def _batches(split: Streamed, size: int, seed: int | None = None) -> Batches:
+    return Batches(split, max(1, min(size, split.examples)), seed)
+
+
+def _chunks(parts: Any, rounds: Rounds, batches: Iterator[Split], first: int) -> Iterator[_Chunk]:
+    """All batches as chunks on the devices; `first` is the number of the first in its epoch."""
+    for of in itertools.cycle(rounds.parts):
+        most = parts.config.data.memory * 2**30 / SHARE
+        length = int(min(max(1, most // _bytes(of)), len(of)))
+        while first < len(of):
+            stop = min(first + length, len(of))
+            arrays, examples = _gathered(itertools.islice(batches, stop - first), of, length)
+            if not examples:
+                return
+            part = Part(jnp.int32(first), jnp.int32(examples))
+            yield _Chunk(of, stop, parts.placed(*arrays, part))
+            first = stop
+        first = 0
+
+
+def _bytes(of: Batches) -> int:
+    return of.size * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
+
+
+def _gathered(batches: Iterator[Split], of: Batches, length: int) -> tuple[Split, int]:
+    """Batches one after the other, padded to so many batches, and how many examples they have."""
+    whole, count = of.split.empty(length * of.size), 0
+    for batch in batches:  # one at a time: each keeps files open
+        rows = slice(count, count + batch.examples)
+        whole.images[rows], whole.labels[rows] = batch
+        count += batch.examples
+    return whole, count
+
+
+def _ahead(items: Iterator[Any]) -> Generator[Any]:
+    """The same items, each made while the one before is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as executor:
+        coming = executor.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = executor.submit(next, items, end)
+            yield item
