@@ -235,7 +235,7 @@ print(*found[len(found) // 2:])
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells what resides")
 def test_memory_stays_flat_over_an_epoch(tmp_path: Path) -> None:
-    """Of twenty times the limit; read at once, it would be 15 % more and in the first epoch."""
+    """Of twenty times the limit, within ±5 %; read at once, it would be 15 % more."""
     side, limit = 64, 2**22
     count = 20 * limit // (3 * side**2) + 1
     prepare(tmp_path / "data", count, 17, side)
@@ -244,5 +244,4 @@ def test_memory_stays_flat_over_an_epoch(tmp_path: Path) -> None:
     done = subprocess.run(code, capture_output=True, text=True, check=True, cwd=ROOT)
     resident = np.array(done.stdout.split(), int)
     assert len(resident) > 100
-    assert resident.max() / np.median(resident) < 1.05
-    assert resident.min() / np.median(resident) > 0.95
+    assert resident.max() / resident.min() < 1.05 / 0.95

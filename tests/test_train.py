@@ -396,14 +396,14 @@ def test_linear_regression_reaches_least_squares(tmp_path: Path) -> None:
     x = x[:, [0, 1, 2, 3, 6, 9]]  # without those that nearly repeat others, and take long
     np.savez(tmp_path / "diabetes.npz", x=x, y=y)
     settings = config(
-        epochs=150,
+        epochs=30,
         batch_size=64,
         data=DataConfig(
             f"npz:{tmp_path / 'diabetes.npz'}", task="regression", scaling="standardize"
         ),
         model=ModelConfig(widths=()),
         loss=LossConfig("mean_squared"),
-        optimizer=OptimizerConfig("adam", 0.01, schedule=ScheduleConfig("cosine")),
+        optimizer=OptimizerConfig("adam", 0.1, schedule=ScheduleConfig("cosine")),
         stopping=StoppingConfig("never", monitor="train_loss", mode="min"),
     )
     result = train_lib.train(settings, tmp_path / "run", quiet())
