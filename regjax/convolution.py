@@ -3,10 +3,10 @@
 XLA's CPU backend lowers the weight gradient of a convolution inside a loop to a naive loop nest:
 an epoch of a small CNN under `scan` then takes over ten times as long as in PyTorch. Written as
 patches × matrix, both gradients become matrix products; a 3×3 kernel of many channels takes
-Winograd's way instead (`regjax.winograd`). On other backends `lax` is used as it is.
+Winograd's way instead (`regjax.winograd`). On other backends `lax` is used as it is, but for lanes
+of a kernel each (`regjax.many_kernels`).
 """
 
-import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,18 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax import winograd
-from regjax.winograd import Padding
-
-NHWC = ("NHWC", "HWIO", "NHWC")
-
-
-def _patches(x: jax.Array, window: tuple[int, ...], padding: Padding) -> jax.Array:
-    """`(N, H, W, C)` to `(N, H', W', kh·kw·C)`: what the window sees at each place."""
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (x.shape[1 + i] - window[i] + 1 for i in (0, 1))
-    shifts = itertools.product(range(window[0]), range(window[1]))
-    return jnp.concatenate([x[:, i : i + rows, j : j + columns] for i, j in shifts], axis=-1)
+from regjax import by_patches, many_kernels, winograd
+from regjax.by_patches import Padding
+from regjax.many_kernels import NHWC
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -51,30 +42,17 @@ def conv2d(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 def _forward(x: jax.Array, kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Any]:
     if winograd.pays(x, kernel, padding):
         return winograd.forward(x, kernel, padding)
-    patches = _patches(x, kernel.shape[:2], padding)
-    out = kernel.shape[-1]
-    y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, out)
+    patches = by_patches.patches(x, kernel.shape[:2], padding)
     # The patches are kept: the weight gradient is a product with them.
-    return y.reshape(*patches.shape[:-1], out), (patches, kernel)
+    return by_patches.product(patches, kernel), (patches, kernel)
 
 
 def _backward(padding: Padding, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     if isinstance(kept[0], list):
         return winograd.backward(padding, kept, dy)
     patches, kernel = kept
-    kh, kw, channels, out = kernel.shape
-    n, rows, columns, _ = dy.shape
-    flat = dy.reshape(-1, out)
-    # (dyᵀ · patches)ᵀ: the transposed product runs faster than patchesᵀ · dy.
-    dkernel = (flat.T @ patches.reshape(-1, patches.shape[-1])).T.reshape(kernel.shape)
-    dpatches = (flat @ kernel.reshape(-1, out).T).reshape(n, rows, columns, kh, kw, channels)
-    height, width = rows + kh - 1, columns + kw - 1
-    dx = jnp.zeros((n, height, width, channels), dy.dtype)
-    for i, j in itertools.product(range(kh), range(kw)):
-        shifted = ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
-        dx = dx + jnp.pad(dpatches[..., i, j, :], shifted)
-    (top, bottom), (left, right) = padding
-    return dx[:, top : height - bottom, left : width - right], dkernel
+    dx = by_patches.input_gradient(dy, kernel, padding)
+    return dx, by_patches.kernel_gradient(patches, dy, kernel.shape[:2])
 
 
 conv2d.defvjp(_forward, _backward)
@@ -93,8 +71,8 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
 
-    Takes `conv2d` where that is faster (CPU, two spatial dimensions, channels last, stride 1, no
-    dilation, no groups, default options) and `lax` otherwise.
+    With two spatial dimensions, channels last, stride 1, no dilation, no groups and default options
+    it is `conv2d` on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
 
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
     >>> conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=NHWC).shape
@@ -108,11 +86,14 @@ def conv_general_dilated(
     plain = feature_group_count == 1 and not any(
         value not in (None, 1) for value in options.values()
     )
-    if jax.default_backend() == "cpu" and channels_last and dense and plain:
+    if channels_last and dense and plain:
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], (1, 1), padding)
         (top, bottom), (left, right) = padding
-        return conv2d(lhs, rhs, ((int(top), int(bottom)), (int(left), int(right))))
+        zeros = (int(top), int(bottom)), (int(left), int(right))
+        if jax.default_backend() == "cpu":
+            return conv2d(lhs, rhs, zeros)
+        return many_kernels.convolution(zeros, lhs, rhs)
     return lax.conv_general_dilated(
         lhs,
         rhs,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from regjax.by_patches import Padding
+
 Places = list[jax.Array]  # one array for each place of a tile, row by row
 Map = Callable[[Sequence[jax.Array]], Places]
 

@@ -32,6 +32,8 @@ FLOORS = {
         "solvers",
         "stopping",
         "transforms",
+        "by_patches",
+        "many_kernels",
         "winograd",
     },
     2: {"config", "data", "models", "strengths", "sweeps"},
@@ -72,7 +74,13 @@ FLOORS = {
     },
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
-NEIGHBOURS = {"convolution": {"winograd"}, "metrics": {"losses"}, "optimizers": {"transforms"}}
+NEIGHBOURS = {
+    "convolution": {"by_patches", "many_kernels", "winograd"},
+    "many_kernels": {"by_patches"},
+    "winograd": {"by_patches"},
+    "metrics": {"losses"},
+    "optimizers": {"transforms"},
+}
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 
 

@@ -1,8 +1,13 @@
 """The fast convolution equals lax's, forward and backward."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +120,44 @@ def test_under_vmap_is_a_loop() -> None:
     together = jax.vmap(gradient)(xs, kernels)
     for i in range(3):
         np.testing.assert_allclose(together[i], gradient(xs[i], kernels[i]), atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)], ids=str)
+def test_many_kernels_are_one_after_another(channels: int, axes: tuple[int | None, ...]) -> None:
+    padding = ((1, 0), (2, 1))
+    x, kernel = example((3, 2, 6, 7, channels), 0), example((3, 3, 2, channels, 4), 1)
+    pair = [a if axis == 0 else a[0] for a, axis in zip((x, kernel), axes, strict=True)]
+
+    def laxs(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=conv.NHWC)
+
+    def derivatives(convolution: Callable[..., jax.Array]) -> Any:
+        """The value, the gradients, and the gradients of a length of the gradients."""
+
+        def of_gradients(*pair: jax.Array) -> Any:
+            gradients = jax.grad(lambda *p: jnp.sin(convolution(*p)).sum(), (0, 1))(*pair)
+            return optax.tree.norm(gradients, squared=True), gradients
+
+        def each(*pair: jax.Array) -> Any:
+            return convolution(*pair), jax.grad(of_gradients, (0, 1), has_aux=True)(*pair)
+
+        return jax.jit(jax.vmap(each, axes))(*pair)
+
+    ours, theirs = derivatives(partial(conv.many_kernels.convolution, padding)), derivatives(laxs)
+    for got, want in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5 * float(jnp.abs(want).max()))
+
+
+def test_many_kernels_are_not_a_grouped_convolution() -> None:
+    x, kernel = example((5, 2, 6, 6, 8), 0), example((5, 3, 3, 8, 4), 1)
+
+    def gradients(x: jax.Array, kernel: jax.Array) -> Any:
+        function = partial(conv.many_kernels.convolution, ((0, 0), (0, 0)))
+        return jax.grad(lambda *p: jnp.sin(function(*p)).sum(), (0, 1))(x, kernel)
+
+    assert "conv_general_dilated" in str(jax.make_jaxpr(gradients)(x[0], kernel[0]))
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(jax.vmap(gradients))(x, kernel))
 
 
 @pytest.mark.parity

@@ -7,6 +7,7 @@ bits on how many lanes a device has; so their number is fixed for a study.
 
 import collections
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -94,6 +95,7 @@ class Vectorized:
         """Advances one program's lanes."""
         for group in self._groups.values():
             group.fill()
+        _compile([group for group in self._groups.values() if not group.compiled])
         group = max(self._groups.values(), key=lambda g: (g.busy(), -g.last_advanced))
         self.useful += group.busy()
         self.advanced += self.width
@@ -131,6 +133,16 @@ def _seconds_an_epoch(lanes: Vectorized, config: Config) -> float:
     return time.perf_counter() - started
 
 
+def _compile(groups: list["_Group"]) -> None:
+    """Compiles the programs of groups side by side: a compiler keeps few cores busy."""
+    lowered = [group.lower() for group in groups]  # traced by Python, which has one core
+    with ThreadPoolExecutor() as threads:
+        for group, program in zip(
+            groups, threads.map(lambda program: program.compile(), lowered), strict=True
+        ):
+            group.compiled = program
+
+
 def _on_devices(pool: Any, everywhere: NamedSharding) -> Sets:
     sets = {False: (pool.images, pool.labels), True: (pool.test_images, pool.test_labels)}
     return {
@@ -148,6 +160,7 @@ class _Group:
     ) -> None:
         self.waiting: collections.deque[Lane] = collections.deque()
         self.last_advanced = 0.0
+        self.compiled: Any = None
         self._lanes: list[Lane | None] = [None] * width
         self._functions = shared.program(parts)
         self._where = NamedSharding(mesh, P(LANES))
@@ -161,6 +174,7 @@ class _Group:
         self._put = jax.jit(
             lambda stacked, i, one: jax.tree.map(lambda a, b: a.at[i].set(b), stacked, one),
             donate_argnums=0,
+            out_shardings=self._where,
         )
 
     def jobs(self) -> int:
@@ -189,12 +203,16 @@ class _Group:
             self._stacked = jax.device_put(jax.tree.map(wide, one), self._where)
         self._stacked = self._put(self._stacked, place, one)
 
+    def lower(self) -> Any:
+        """What is to be compiled, for the lanes as they are."""
+        return self._advance.lower(self._stacked, self._sets)
+
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances every lane; returns the runs that this ended."""
         assert self._stacked is not None
         started = time.perf_counter()
         self.last_advanced = started
-        stacked, measured = self._advance(self._stacked, self._sets)
+        stacked, measured = self.compiled(self._stacked, self._sets)
         self._stacked, run = stacked, stacked.run
         host, stopping, epochs = jax.device_get((measured, run.stopping, run.epoch))
         seconds = (time.perf_counter() - started) / self.busy()
