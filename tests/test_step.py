@@ -60,7 +60,7 @@ def test_training_the_experiment_follows_torch(norm: str) -> None:
     """Two epochs of 3 batches, the last one short, from equal weights in equal order."""
     import torch
 
-    from experiments.benchmarks.torch_cnn import TorchCNN
+    from experiments.benchmarks.torch_networks import TorchCNN
 
     config = Config(
         batch_size=16,

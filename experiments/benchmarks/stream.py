@@ -1,15 +1,15 @@
 """Whether reading overlaps training, and whether memory stays flat, where data are streamed.
 
-python -m experiments.benchmarks.stream [--repeats=5] [--memory=8] [--workers=2]
+python -m experiments.benchmarks.stream [--repeats=5] [--memory=8] [--workers=2] [--model=mlp]
 
 Question: does an epoch on data twenty times larger than the limit `data.memory` take as long as its
 work needs, and no more memory at its end than at its beginning?
 Method: a set of PNG images is generated as array_record. Measured one after the other, in epochs of
 which the first is not counted: reading alone (all batches on the device, none trained on), training
-alone (as many updates of an MLP on one chunk), and both together, by `regjax train`'s own loop. CPU
-seconds are of the process and its workers. Reported: medians; together's seconds as a share of what
-the two alone need, their CPU seconds / cores, the least that full overlap could take; the resident
-memory of the process and of its workers over together's epochs, from /proc (Linux only).
+alone (as many updates on one chunk), and both together, by `regjax train`'s own loop. CPU
+seconds are of the process and its workers. Reported: medians; together's seconds as a share of the
+larger of the two alone, and of what both need, their CPU seconds / cores: the least that full overlap
+could take, where a device of its own trains, and where both share the cores; the resident memory of the process and of its workers over together's epochs, from /proc (Linux only).
 """
 
 import json
@@ -35,6 +35,7 @@ from regjax.data.tfds_builders import _png
 _REPEATS = flags.DEFINE_integer("repeats", 5, "epochs of each", lower_bound=1)
 _MEMORY = flags.DEFINE_float("memory", 8.0, "data.memory, in MiB")
 _SIDE = flags.DEFINE_integer("side", 32, "of an image, in pixels")
+_MODEL = flags.DEFINE_enum("model", "mlp", ["mlp", "cnn"], "what is trained")
 _WORKERS = flags.DEFINE_integer("workers", 2, "data.workers")
 _FOLDER = flags.DEFINE_string("folder", "", "where the set is made, or was before; default: a new")
 _OUT = flags.DEFINE_string("out", "", "also write the figures to this JSON file")
@@ -80,7 +81,7 @@ def settings(folder: str) -> Config:
         epochs=_REPEATS.value + 1,
         batch_size=128,
         data=data,
-        model=ModelConfig("mlp", widths=(512,)),
+        model=ModelConfig(_MODEL.value, widths=(512,)),
         stopping=StoppingConfig("never", monitor="train_loss", mode="min"),
         parallel=ParallelConfig("single"),
     )
@@ -175,12 +176,16 @@ def main(argv: list[str]) -> None:
         alone["training"] = training(parts, start(*parts.start()))
         both, sizes = together(parts, start(*parts.start()))
     cores = len(os.sched_getaffinity(0))
-    figures: dict[str, Any] = {"examples": examples, "cores": cores, "load": os.getloadavg()[0]}
+    device = jax.devices()[0].device_kind
+    figures: dict[str, Any] = {"examples": examples, "device": device, "cores": cores}
+    figures["load"] = os.getloadavg()[0]
     for name, found in {**alone, "together": both}.items():
         seconds, used = (statistics.median(column) for column in zip(*found, strict=True))
         figures[name] = {"seconds": seconds, "cpu_seconds": used}
     needed = sum(figures[name]["cpu_seconds"] for name in alone) / cores
     figures["together_of_needed"] = figures["together"]["seconds"] / needed
+    larger = max(figures[name]["seconds"] for name in alone)
+    figures["together_of_larger"] = figures["together"]["seconds"] / larger
     for name, column in zip(("process", "workers"), zip(*sizes, strict=True), strict=True):
         middle = statistics.median(column)
         figures[f"{name}_MiB"] = {"median": middle, "min": min(column), "max": max(column)}

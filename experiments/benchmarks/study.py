@@ -139,7 +139,7 @@ def train_torch(config: config_lib.Config, data: Any) -> tuple[float, int]:
     """One trial in eager PyTorch: the accuracy on `select` of the best epoch, and the epochs."""
     import torch
 
-    from experiments.benchmarks.torch_cnn import TorchCNN
+    from experiments.benchmarks.torch_networks import TorchCNN
 
     torch.manual_seed(config.seed)
     tensors = {}

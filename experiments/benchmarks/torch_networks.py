@@ -1,6 +1,6 @@
-"""The experiment's network in PyTorch, as one would write it there, and its weights from ours."""
+"""Networks of regjax in PyTorch, as one would write them there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class TorchCNN(nn.Module):
-    """`regjax.models.CNN` for 28×28×1 images, in NCHW.
+    """The experiment's network, `regjax.models.CNN`, for 28×28×1 images, in NCHW.
 
     Args:
       norm: none, batch or layer.
@@ -65,3 +65,49 @@ class TorchCNN(nn.Module):
     def _copy(layer: Any, params: Mapping[str, Any], order: tuple[int, ...]) -> None:
         layer.weight.copy_(torch.tensor(np.asarray(params["kernel"]).transpose(order)))
         layer.bias.copy_(torch.tensor(np.asarray(params["bias"])))
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions and a shortcut, projected where the shape changes."""
+
+    def __init__(self, features: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(features, width, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(width) for _ in range(2)])
+        self.shortcut = nn.Sequential()
+        if stride > 1 or features != width:
+            projection = nn.Conv2d(features, width, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class TorchResNet(nn.Module):
+    """`regjax.models.ResNet` with batch norm and projections, in NCHW.
+
+    Args:
+      channels: of the input.
+      widths: of each stage.
+      blocks: in each stage.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        entering = [widths[0], *widths[:-1]]
+        self.blocks = nn.Sequential(
+            *(
+                _Block(width if j else entering[i], width, 2 if i and not j else 1)
+                for i, width in enumerate(widths)
+                for j in range(blocks)
+            )
+        )
+        self.head = nn.Linear(widths[-1], 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns logits."""
+        return self.head(self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3)))
