@@ -60,11 +60,12 @@ def compared(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
     reach = stats.t.ppf(0.975, len(gap) - 1) * error
     t = middle / error if error else np.nan
     ks: Any = stats.ks_2samp(one, other)
+    p = {"t": 2 * stats.t.sf(abs(t), len(gap) - 1), "ks": ks.pvalue}
     return {
         "difference": float(middle),
         "interval": [float(middle - reach), float(middle + reach)],
         "same_runs": int((gap == 0).sum()),
-        "p": {"t": float(2 * stats.t.sf(abs(t), len(gap) - 1)), "ks": float(ks.pvalue)},
+        "p": {name: float(value) for name, value in p.items() if np.isfinite(value)},
     }
 
 
@@ -91,8 +92,7 @@ def main(argv: list[str]) -> None:
             what = f"{name}, {width} lanes against {first}"
             figures[what] = compared(runs[first][name], runs[width][name])
             p_values |= {f"{test} {what}": p for test, p in figures[what]["p"].items()}
-    # Where all runs are the same there is no p.
-    figures["smallest_p"] = float(np.nanmin([1.0, *holm(p_values).values()]))
+    figures["smallest_p"] = min(holm(p_values).values(), default=1.0)
     figures["no_difference"] = figures["smallest_p"] >= 0.05
     print(json.dumps(figures, indent=2))
     if _OUT.value:
