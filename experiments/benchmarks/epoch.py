@@ -68,10 +68,12 @@ def regjax_epoch(config: config_lib.Config) -> Callable[[], dict[str, Any]]:
 
 def torch_epoch(config: config_lib.Config, mode: str) -> Callable[[], dict[str, Any]]:
     """Returns the same for PyTorch, data in memory as NCHW tensors."""
+    import jax
     import torch
 
     from regjax import assembly
 
+    jax.config.update("jax_platforms", "cpu")  # draws the data; the GPU's memory is PyTorch's
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
@@ -91,7 +93,8 @@ def torch_epoch(config: config_lib.Config, mode: str) -> Callable[[], dict[str, 
     loss = torch.nn.functional.cross_entropy
     forward: Any = network
     if mode != "eager":
-        forward = torch.compile(network, mode="reduce-overhead" if mode == "graphs" else "default")
+        kind = "reduce-overhead" if mode == "graphs" else "default"
+        forward = torch.compile(network, mode=kind, dynamic=False)
 
     def epoch() -> dict[str, Any]:
         network.train()

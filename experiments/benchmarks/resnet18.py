@@ -8,7 +8,7 @@ def get_config() -> Config:
     return Config(
         epochs=10,
         batch_size=256,
-        eval_batch_size=512,
+        eval_batch_size=640,
         data=DataConfig(train=-1, valid=0.2, select=0, test=0, stratified=False),
         model=ModelConfig(
             name="resnet",

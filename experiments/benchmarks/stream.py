@@ -7,8 +7,8 @@ work needs, and no more memory at its end than at its beginning?
 Method: a set of PNG images is generated as array_record. Measured one after the other, in epochs of
 which the first is not counted: reading alone (all batches on the device, none trained on), training
 alone (as many updates on one chunk), and both together, by `regjax train`'s own loop. CPU seconds
-are of the process and its workers. Reported: medians; together's seconds as a share of the larger of
-the two alone (the least, where a device of its own trains), and of what both need, their CPU
+are of the process and its workers. Reported: medians; together's seconds as a share of the larger
+of the two alone (the least, where a device of its own trains), and of what both need, their CPU
 seconds / cores (the least, where they share the cores); the resident memory of the process and of
 its workers over together's epochs, from /proc (Linux only).
 """

@@ -18,7 +18,7 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from regjax import step
+from regjax import state, step
 from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import Config
@@ -93,9 +93,9 @@ class Vectorized:
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances one program's lanes."""
+        _compile([group for group in self._groups.values() if group.advance is None])
         for group in self._groups.values():
             group.fill()
-        _compile([group for group in self._groups.values() if not group.compiled])
         group = max(self._groups.values(), key=lambda g: (g.busy(), -g.last_advanced))
         self.useful += group.busy()
         self.advanced += self.width
@@ -134,13 +134,12 @@ def _seconds_an_epoch(lanes: Vectorized, config: Config) -> float:
 
 
 def _compile(groups: list["_Group"]) -> None:
-    """Compiles the programs of groups side by side: a compiler keeps few cores busy."""
-    lowered = [group.lower() for group in groups]  # traced by Python, which has one core
-    with ThreadPoolExecutor() as threads:
-        for group, program in zip(
-            groups, threads.map(lambda program: program.compile(), lowered), strict=True
-        ):
-            group.compiled = program
+    """Compiles what groups run, all side by side: a compiler keeps few cores busy."""
+    lowered = [program for group in groups for program in group.lowered()]
+    with ThreadPoolExecutor() as threads:  # they are traced by Python before, which has one core
+        compiled = list(threads.map(lambda program: program.compile(), lowered))
+    for i, group in enumerate(groups):
+        group.begin, group.advance, group.best_of = compiled[3 * i : 3 * i + 3]
 
 
 def _on_devices(pool: Any, everywhere: NamedSharding) -> Sets:
@@ -153,29 +152,36 @@ def _on_devices(pool: Any, everywhere: NamedSharding) -> Sets:
 
 
 class _Group:
-    """The lanes of one program."""
+    """The lanes of one program.
+
+    Attributes:
+      waiting: runs to be begun.
+      last_advanced: when.
+      begin: `begin(stacked, place, strengths, inputs, key, rows)`, a lane's new run.
+      advance: `advance(stacked, sets) -> (stacked, metrics)`, an epoch of all lanes.
+      best_of: `best_of(stacked, place)`, a lane's best weights.
+    """
 
     def __init__(
         self, parts: Assembled, shared: Shared, sets: Sets, width: int, mesh: Mesh
     ) -> None:
         self.waiting: collections.deque[Lane] = collections.deque()
         self.last_advanced = 0.0
-        self.compiled: Any = None
+        self.begin: Any = None
+        self.advance: Any = None
+        self.best_of: Any = None
+        self._parts, self._mesh = parts, mesh
         self._lanes: list[Lane | None] = [None] * width
         self._functions = shared.program(parts)
-        self._where = NamedSharding(mesh, P(LANES))
         self._sets = {
             split: sets[parts.data.rows[split].of_test]
             for split in SPLITS
             if len(parts.data.rows[split].indices)
         }
-        self._advance = make_advance(parts, mesh)
-        self._stacked: Stacked | None = None
-        self._put = jax.jit(
-            lambda stacked, i, one: jax.tree.map(lambda a, b: a.at[i].set(b), stacked, one),
-            donate_argnums=0,
-            out_shardings=self._where,
-        )
+        # What free lanes compute is not looked at.
+        shapes = jax.eval_shape(self._fresh, *self._start(parts))
+        nothing = jax.tree.map(partial(_zeros, width), shapes)
+        self._stacked: Stacked = jax.device_put(nothing, NamedSharding(mesh, P(LANES)))
 
     def jobs(self) -> int:
         """Runs begun and waiting."""
@@ -185,35 +191,44 @@ class _Group:
         """Lanes with a run."""
         return sum(lane is not None for lane in self._lanes)
 
+    def lowered(self) -> list[Any]:
+        """`begin`, `advance` and `best_of`, to be compiled."""
+        where, everywhere = (NamedSharding(self._mesh, spec) for spec in (P(LANES), P()))
+
+        def begin(stacked: Stacked, place: Any, *start: Any) -> Stacked:
+            return jax.tree.map(lambda a, b: a.at[place].set(b), stacked, self._fresh(*start))
+
+        def best_of(stacked: Stacked, place: Any) -> TrainState:
+            return jax.tree.map(lambda a: a[place], stacked.best)
+
+        begins = jax.jit(begin, donate_argnums=0, out_shardings=where)
+        takes = jax.jit(best_of, out_shardings=everywhere)
+        return [
+            begins.lower(self._stacked, np.int32(0), *self._start(self._parts)),
+            make_advance(self._parts, self._mesh).lower(self._stacked, self._sets),
+            takes.lower(self._stacked, np.int32(0)),
+        ]
+
+    def _start(self, parts: Assembled) -> tuple[Any, ...]:
+        return *parts.start(), {split: _rows(parts, split) for split in self._sets}
+
+    def _fresh(self, strengths: Strengths, inputs: Any, key: Any, rows: Any) -> Stacked:
+        run = state.init(self._parts.general, self._parts.network, strengths, inputs, key)
+        return Stacked(strengths, run, run.train, rows)
+
     def fill(self) -> None:
         """Begins waiting runs in free lanes."""
         for i, lane in enumerate(self._lanes):
             if lane is None and self.waiting:
-                self._lanes[i] = self.waiting.popleft()
-                self._begin(i, self._lanes[i])
-
-    def _begin(self, place: int, lane: Lane | None) -> None:
-        assert lane is not None
-        run = self._functions.init(*lane.parts.start())
-        rows = {split: _rows(lane.parts, split) for split in self._sets}
-        best = jax.tree.map(jnp.copy, run.train)
-        one = Stacked(lane.parts.strengths, run, best, rows)
-        if self._stacked is None:  # what the free lanes compute is not looked at
-            wide = partial(_repeated, times=len(self._lanes))
-            self._stacked = jax.device_put(jax.tree.map(wide, one), self._where)
-        self._stacked = self._put(self._stacked, place, one)
-
-    def lower(self) -> Any:
-        """What is to be compiled, for the lanes as they are."""
-        return self._advance.lower(self._stacked, self._sets)
+                self._lanes[i] = taken = self.waiting.popleft()
+                self._stacked = self.begin(self._stacked, np.int32(i), *self._start(taken.parts))
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances every lane; returns the runs that this ended."""
-        assert self._stacked is not None
         started = time.perf_counter()
         self.last_advanced = started
-        stacked, measured = self.compiled(self._stacked, self._sets)
-        self._stacked, run = stacked, stacked.run
+        self._stacked, measured = self.advance(self._stacked, self._sets)
+        run = self._stacked.run
         host, stopping, epochs = jax.device_get((measured, run.stopping, run.epoch))
         seconds = (time.perf_counter() - started) / self.busy()
         ended = []
@@ -228,15 +243,15 @@ class _Group:
         return ended
 
     def _record(self, place: int, lane: Lane, stopping: Any) -> Record:
-        assert self._stacked is not None
-        best = jax.tree.map(lambda a: jnp.asarray(np.asarray(a[place])), self._stacked.best)
+        best = jax.device_get(self.best_of(self._stacked, np.int32(place)))
         run = self._stacked.run.replace(epoch=len(lane.lines), stopping=stopping)
         return lane.record(run, best, self._functions)
 
 
-def _repeated(leaf: jax.Array, times: int) -> jax.Array:
-    leaf = jnp.asarray(leaf)
-    return jnp.broadcast_to(leaf[None], (times, *leaf.shape))
+def _zeros(width: int, leaf: Any) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), (width, *leaf.shape))
+    return jnp.zeros((width, *leaf.shape), leaf.dtype)
 
 
 def _rows(parts: Assembled, split: str) -> Arrays:
