@@ -172,7 +172,7 @@ def main(argv: list[str]) -> None:
             "seconds": seconds,
             "images/s": about["images"] / seconds,
         }
-        if about["peak"]:
+        if about["peak"] and about["operations"]:
             figures[name]["peak_share"] = about["operations"] / seconds / about["peak"]
         if name != "regjax":
             against = compared(turns, "regjax", name)

@@ -81,9 +81,15 @@ def _first(parts: Assembled, split: str, size: int) -> Arrays:
 def _flops(function: Any, *arguments: Any) -> float:
     """What XLA counts in the program before it is compiled: what is asked for, not how it is done.
 
-    (Compiling it a second time for a number would cost as much as the run's own compilation.)
+    (Compiling it a second time for a number would cost as much as the run's own compilation.) Only
+    the CPU's client counts, so the program is lowered for it, whatever it will run on.
     """
-    costs = function.lower(*arguments).cost_analysis()
+    shapes = jax.eval_shape(lambda *arrays: arrays, *arguments)
+    try:
+        with jax.default_device(jax.devices("cpu")[0]):
+            costs = function.lower(*shapes).cost_analysis()
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return 0.0
     return float((costs or {}).get("flops", 0.0))
 
 
