@@ -1,99 +1,168 @@
-"""A convolution and its gradients as products of matrices: patches × kernel.
+"""A convolution as a product of matrices: patches × kernel, in any number of spatial dimensions.
 
-For images `(N, H, W, I)`, kernels `(kh, kw, I, O)`, stride 1 and zeros as padding. All three are
-`lax.conv_general_dilated` and its transposes up to rounding, written for where those are slow: in a
-loop on a CPU, and with many kernels at once (under `vmap`) on an accelerator.
+Inputs are `(N, *spatial, I)`, kernels `(*window, I / groups, O)`, outputs `(N, *spatial', O)`.
+Equal to `lax.conv_general_dilated` up to rounding, written for where that is slow: in a loop on a
+CPU, and with many kernels at once (under `vmap`) on an accelerator.
 """
 
 import functools
 import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-Window = tuple[int, ...]
+Padding = tuple[tuple[int, int], ...]
+Sizes = tuple[int, ...]
 
-FEW = 4  # input channels, up to which a sum of shifted images is less work than a product
+FEW = 4  # input channels of a group, up to which a sum of shifted images is less work
 
 
-def shifted(x: jax.Array, window: Window, padding: Padding) -> list[jax.Array]:
-    """What each place of the window sees, `(N, H', W', I)` each.
+class Geometry(NamedTuple):
+    """Where a window goes; one entry for each spatial dimension.
 
-    >>> [seen.shape for seen in shifted(jnp.ones((1, 3, 3, 2)), (1, 2), ((0, 0), (0, 0)))]
+    Attributes:
+      strides: of the window.
+      padding: zeros before and after; negative: cut off.
+      spread: of the input, zeros between its places (`lhs_dilation`).
+      dilation: of the kernel (`rhs_dilation`).
+      groups: of channels, each with kernels of its own (`feature_group_count`).
+    """
+
+    strides: Sizes
+    padding: Padding
+    spread: Sizes
+    dilation: Sizes
+    groups: int = 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether the window goes place by place, over all channels."""
+        return self.groups == 1 and {*self.strides, *self.spread, *self.dilation} <= {1}
+
+    def lax(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """The convolution as JAX has it."""
+        numbers = channels_last(x.ndim - 2)
+        spreads = self.spread, self.dilation
+        return lax.conv_general_dilated(
+            x, kernel, self.strides, self.padding, *spreads, numbers, self.groups
+        )
+
+
+def plain(padding: Padding) -> Geometry:
+    """A window that goes place by place.
+
+    >>> plain(((1, 1),)).strides
+    (1,)
+    """
+    ones = (1,) * len(padding)
+    return Geometry(ones, padding, ones, ones)
+
+
+def channels_last(dimensions: int) -> tuple[str, str, str]:
+    """The layout of inputs, kernels and outputs, as `lax` names it.
+
+    >>> channels_last(2)
+    ('NDHC', 'DHIO', 'NDHC')
+    """
+    spatial = "DHWXYZ"[:dimensions]
+    return f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
+
+
+def shifted(x: jax.Array, window: Sequence[int], geometry: Geometry) -> list[jax.Array]:
+    """What each place of the window sees, `(N, *spatial', I)` each.
+
+    >>> [seen.shape for seen in shifted(jnp.ones((1, 3, 3, 2)), (1, 2), plain(((0, 0), (0, 0))))]
     [(1, 3, 2, 2), (1, 3, 2, 2)]
     """
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (x.shape[1 + i] - window[i] + 1 for i in (0, 1))
-    places = itertools.product(range(window[0]), range(window[1]))
-    return [x[:, i : i + rows, j : j + columns] for i, j in places]
+    edges = [(*pad, gap - 1) for pad, gap in zip(geometry.padding, geometry.spread, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    n, *sizes, channels = x.shape
+    reach = [(k - 1) * d for k, d in zip(window, geometry.dilation, strict=True)]
+    last = [s - r for s, r in zip(sizes, reach, strict=True)]  # past the window's first place
+
+    def seen(place: tuple[int, ...]) -> jax.Array:
+        start = [k * d for k, d in zip(place, geometry.dilation, strict=True)]
+        stop = [a + max(0, b) for a, b in zip(start, last, strict=True)]
+        return lax.slice(x, (0, *start, 0), (n, *stop, channels), (1, *geometry.strides, 1))
+
+    return [seen(place) for place in itertools.product(*map(range, window))]
 
 
-def patches(x: jax.Array, window: Window, padding: Padding) -> jax.Array:
-    """What the window sees at each place, `(N, H', W', kh·kw·I)`.
+def patches(x: jax.Array, window: Sequence[int], geometry: Geometry) -> jax.Array:
+    """What the window sees at each place, `(N, *spatial', groups, window · I / groups)`.
 
-    >>> patches(jnp.ones((1, 3, 3, 2)), (2, 2), ((0, 0), (0, 0))).shape
-    (1, 2, 2, 8)
+    >>> patches(jnp.ones((1, 3, 3, 2)), (2, 2), plain(((0, 0), (0, 0)))).shape
+    (1, 2, 2, 1, 8)
     """
-    return jnp.concatenate(shifted(x, window, padding), axis=-1)
+    groups = (geometry.groups, x.shape[-1] // geometry.groups)
+    parts = [seen.reshape(*seen.shape[:-1], *groups) for seen in shifted(x, window, geometry)]
+    return jnp.concatenate(parts, axis=-1)
 
 
 def product(seen: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution, `(N, H', W', O)`, of patches.
+    """The convolution of patches.
 
-    >>> product(patches(jnp.ones((1, 3, 3, 2)), (3, 3), ((0, 0), (0, 0))), jnp.ones((3, 3, 2, 1)))
+    >>> seen = patches(jnp.ones((1, 3, 3, 2)), (3, 3), plain(((0, 0), (0, 0))))
+    >>> product(seen, jnp.ones((3, 3, 2, 1)))
     Array([[[[18.]]]], dtype=float32)
     """
-    y = seen.reshape(-1, seen.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-    return y.reshape(*seen.shape[:-1], kernel.shape[-1])
+    *places, groups, length = seen.shape
+    weights = kernel.reshape(length, groups, -1)
+    if groups == 1:
+        y = seen.reshape(-1, length) @ weights[:, 0]
+    else:
+        y = jnp.einsum("mgk,kgo->mgo", seen.reshape(-1, groups, length), weights)
+    return y.reshape(*places, kernel.shape[-1])
 
 
-def shifted_sum(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """The convolution, as a sum over the window that compilers fuse with what follows.
+def kernel_gradient(seen: jax.Array, dy: jax.Array, window: Sequence[int]) -> jax.Array:
+    """What the output's gradient is for the kernel, with the input's patches.
 
-    >>> shifted_sum(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), ((0, 0), (0, 0)))
-    Array([[[[18.]]]], dtype=float32)
-    """
-    *window, channels, out = kernel.shape
-    weights = kernel.reshape(-1, channels, 1, 1, 1, out)
-    images = shifted(x, tuple(window), padding)
-    terms = [
-        image[..., c, None] * w[c]
-        for image, w in zip(images, weights, strict=True)
-        for c in range(channels)
-    ]
-    return functools.reduce(jnp.add, terms)
-
-
-def input_gradient(dy: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """What the output's gradient `(N, H', W', O)` is for the input, `(N, H, W, I)`.
-
-    >>> dy = jnp.ones((1, 1, 1, 1))
-    >>> input_gradient(dy, jnp.ones((3, 3, 1, 1)), ((0, 0), (0, 0))).sum()
-    Array(9., dtype=float32)
-    """
-    kh, kw, channels, out = kernel.shape
-    n, rows, columns, _ = dy.shape
-    seen = (dy.reshape(-1, out) @ kernel.reshape(-1, out).T).reshape(
-        n, rows, columns, kh, kw, channels
-    )
-    height, width = rows + kh - 1, columns + kw - 1
-    dx = jnp.zeros((n, height, width, channels), dy.dtype)
-    for i, j in itertools.product(range(kh), range(kw)):
-        around = ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
-        dx = dx + jnp.pad(seen[..., i, j, :], around)
-    (top, bottom), (left, right) = padding
-    return dx[:, top : height - bottom, left : width - right]
-
-
-def kernel_gradient(seen: jax.Array, dy: jax.Array, window: Window) -> jax.Array:
-    """What the output's gradient is for the kernel, `(kh, kw, I, O)`, with the input's patches.
-
-    >>> seen = patches(jnp.ones((1, 3, 3, 1)), (3, 3), ((0, 0), (0, 0)))
+    >>> seen = patches(jnp.ones((1, 3, 3, 1)), (3, 3), plain(((0, 0), (0, 0))))
     >>> kernel_gradient(seen, jnp.ones((1, 1, 1, 1)), (3, 3)).sum()
     Array(9., dtype=float32)
     """
-    flat = dy.reshape(-1, dy.shape[-1])
-    # (dyᵀ · patches)ᵀ: on a CPU the transposed product runs faster than patchesᵀ · dy.
-    weights = (flat.T @ seen.reshape(-1, seen.shape[-1])).T
-    return weights.reshape(*window, -1, dy.shape[-1])
+    *_, groups, length = seen.shape
+    out = dy.shape[-1]
+    if groups == 1:
+        # (dyᵀ · patches)ᵀ: on a CPU the transposed product runs faster than patchesᵀ · dy.
+        weights = (dy.reshape(-1, out).T @ seen.reshape(-1, length)).T
+    else:
+        each = seen.reshape(-1, groups, length), dy.reshape(-1, groups, out // groups)
+        weights = jnp.einsum("mgk,mgo->kgo", *each)
+    return weights.reshape(*window, -1, out)
+
+
+def shifted_sum(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """The convolution as a sum over the window, which compilers fuse with what is around it.
+
+    >>> shifted_sum(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), plain(((0, 0), (0, 0))))
+    Array([[[[18.]]]], dtype=float32)
+    """
+    *window, channels, out = kernel.shape
+    weights = kernel.reshape(-1, channels, geometry.groups, out // geometry.groups)
+    terms = []
+    for seen, w in zip(shifted(x, window, geometry), weights, strict=True):
+        grouped = seen.reshape(*seen.shape[:-1], geometry.groups, channels)
+        terms += [jnp.expand_dims(grouped[..., c], -1) * _like(w[c], seen) for c in range(channels)]
+    y = functools.reduce(jnp.add, terms)
+    return y.reshape(*y.shape[:-2], out)
+
+
+def _like(weights: jax.Array, seen: jax.Array) -> jax.Array:
+    """`(groups, O / groups)` with an axis for each of the input's before its channels."""
+    return weights.reshape(*(1,) * (seen.ndim - 1), *weights.shape)
+
+
+def convolution(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """By patches, or of few channels by shifts.
+
+    >>> convolution(jnp.ones((1, 5, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),))).ravel()
+    Array([24., 24., 24.], dtype=float32)
+    """
+    if kernel.shape[-2] <= FEW:
+        return shifted_sum(x, kernel, geometry)
+    return product(patches(x, kernel.shape[:-2], geometry), kernel)

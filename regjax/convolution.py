@@ -16,46 +16,64 @@ import jax.numpy as jnp
 from jax import lax
 
 from regjax import by_patches, many_kernels, winograd
-from regjax.by_patches import Padding
-from regjax.many_kernels import NHWC
+from regjax.by_patches import Geometry
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """2-D cross-correlation with stride 1, differentiable once in reverse mode.
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Cross-correlation for loops on a CPU, differentiable once in reverse mode.
 
     Args:
-      x: `(N, H, W, I)`.
-      kernel: `(kh, kw, I, O)`.
-      padding: zeros before and after, for height and width.
+      geometry: where the window goes.
+      x: `(N, *spatial, I)`.
+      kernel: `(*window, I / groups, O)`.
 
     Returns:
-      `(N, H', W', O)`, equal to `lax.conv_general_dilated` up to rounding. Without a gradient it
+      `(N, *spatial', O)`, equal to `lax.conv_general_dilated` up to rounding. Without a gradient it
       is that function; its forward pass is fast everywhere.
 
-    >>> conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), ((0, 0), (0, 0))).ravel()
+    >>> window = by_patches.plain(((0, 0), (0, 0)))
+    >>> convolution(window, jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1))).ravel()
     Array([9.], dtype=float32)
     """
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
+    return geometry.lax(x, kernel)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Any]:
-    if winograd.pays(x, kernel, padding):
-        return winograd.forward(x, kernel, padding)
-    patches = by_patches.patches(x, kernel.shape[:2], padding)
-    # The patches are kept: the weight gradient is a product with them.
-    return by_patches.product(patches, kernel), (patches, kernel)
+def forward_by_patches(
+    geometry: Geometry, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, Any]:
+    """The output, and what `backward_by_patches` needs: a gradient of the kernel needs patches."""
+    seen = by_patches.patches(x, kernel.shape[:-2], geometry)
+    return by_patches.product(seen, kernel), (seen, x.shape, kernel)
 
 
-def _backward(padding: Padding, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def backward_by_patches(
+    geometry: Geometry, kept: Any, dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients of input and kernel."""
+    seen, shape, kernel = kept
+    window = kernel.shape[:-2]
+
+    def product(x: jax.Array) -> jax.Array:
+        return by_patches.product(by_patches.patches(x, window, geometry), kernel)
+
+    (dx,) = jax.linear_transpose(product, jax.ShapeDtypeStruct(shape, dy.dtype))(dy)
+    return dx, by_patches.kernel_gradient(seen, dy, window)
+
+
+def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
+    if geometry.plain and winograd.pays(x, kernel, geometry.padding):
+        return winograd.forward(x, kernel, geometry.padding)
+    return forward_by_patches(geometry, x, kernel)
+
+
+def _backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     if isinstance(kept[0], list):
-        return winograd.backward(padding, kept, dy)
-    patches, kernel = kept
-    dx = by_patches.input_gradient(dy, kernel, padding)
-    return dx, by_patches.kernel_gradient(patches, dy, kernel.shape[:2])
+        return winograd.backward(geometry.padding, kept, dy)
+    return backward_by_patches(geometry, kept, dy)
 
 
-conv2d.defvjp(_forward, _backward)
+convolution.defvjp(_forward, _backward)
 
 
 def conv_general_dilated(
@@ -71,40 +89,51 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
 
-    With two spatial dimensions, channels last, stride 1, no dilation, no groups and default options
-    it is `conv2d` on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
+    In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
+    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
 
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
-    >>> conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=NHWC).shape
+    >>> layout = by_patches.channels_last(2)
+    >>> conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout).shape
     (1, 2, 2, 1)
     """
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    dense = all(d == 1 for d in (*window_strides, *(lhs_dilation or ()), *(rhs_dilation or ())))
-    channels_last = lhs.ndim == 4 and numbers == lax.conv_dimension_numbers(
-        lhs.shape, rhs.shape, NHWC
-    )
-    plain = feature_group_count == 1 and not any(
-        value not in (None, 1) for value in options.values()
-    )
-    if channels_last and dense and plain:
-        if isinstance(padding, str):
-            padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], (1, 1), padding)
-        (top, bottom), (left, right) = padding
-        zeros = (int(top), int(bottom)), (int(left), int(right))
-        if jax.default_backend() == "cpu":
-            return conv2d(lhs, rhs, zeros)
-        return many_kernels.convolution(zeros, lhs, rhs)
-    return lax.conv_general_dilated(
-        lhs,
-        rhs,
-        window_strides,
-        padding,
-        lhs_dilation,
-        rhs_dilation,
-        dimension_numbers,
+    dimensions = lhs.ndim - 2
+    ours = 1 <= dimensions <= 3 and all(value in (None, 1) for value in options.values())
+    if not ours or (isinstance(padding, str) and {*(lhs_dilation or ())} - {1}):  # has no meaning
+        spreads = lhs_dilation, rhs_dilation
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, *spreads, numbers, feature_group_count, **options
+        )
+    x = lhs.transpose(numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
+    kernel = rhs.transpose(*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1])
+    spread, dilation = (tuple(s or (1,) * dimensions) for s in (lhs_dilation, rhs_dilation))
+    geometry = Geometry(
+        tuple(window_strides),
+        _padding(padding, x, kernel, window_strides, dilation),
+        spread,
+        dilation,
         feature_group_count,
-        **options,
     )
+    on_cpu = jax.default_backend() == "cpu"
+    function: Any = convolution if on_cpu else many_kernels.convolution
+    y = function(geometry, x, kernel)
+    places = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
+    return y.transpose(sorted(range(y.ndim), key=places.__getitem__))
+
+
+def _padding(
+    padding: str | Sequence[tuple[int, int]],
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    dilation: tuple[int, ...],
+) -> by_patches.Padding:
+    """In numbers."""
+    if isinstance(padding, str):
+        window = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:-2], dilation, strict=True)]
+        padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
+    return tuple((int(before), int(after)) for before, after in padding)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:

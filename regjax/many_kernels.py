@@ -14,13 +14,11 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax import lax
 from jax.custom_batching import custom_vmap
 
 from regjax import by_patches
-from regjax.by_patches import FEW, Padding, Window
+from regjax.by_patches import Geometry, Sizes
 
-NHWC = ("NHWC", "HWIO", "NHWC")
 Product = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -37,65 +35,60 @@ def _product(one: Product, many: Product, a: jax.Array, b: jax.Array) -> jax.Arr
     return function(a, b)
 
 
-def _lax(padding: Padding, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
-
-
-def _patches(padding: Padding, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    if kernel.shape[-2] <= FEW:
-        return by_patches.shifted_sum(x, kernel, padding)
-    return by_patches.product(by_patches.patches(x, kernel.shape[:2], padding), kernel)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def convolution(padding: Padding, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """F: 2-D cross-correlation with stride 1, differentiable in reverse mode, any number of times.
+def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """F: a cross-correlation, differentiable in reverse mode any number of times.
 
     Args:
-      padding: zeros before and after, for height and width.
-      x: `(N, H, W, I)`.
-      kernel: `(kh, kw, I, O)`.
+      geometry: where the window goes.
+      x: `(N, *spatial, I)`.
+      kernel: `(*window, I / groups, O)`.
 
     Returns:
-      `(N, H', W', O)`, equal to `lax.conv_general_dilated` up to rounding.
+      `(N, *spatial', O)`, equal to `lax.conv_general_dilated` up to rounding.
 
     >>> import jax.numpy as jnp
-    >>> kernels = jnp.ones((5, 3, 3, 1, 1))
-    >>> images = jnp.ones((5, 1, 3, 3, 1))
-    >>> jax.vmap(partial(convolution, ((0, 0), (0, 0))))(images, kernels).ravel()
+    >>> images, kernels = jnp.ones((5, 1, 3, 3, 1)), jnp.ones((5, 3, 3, 1, 1))
+    >>> window = by_patches.plain(((0, 0), (0, 0)))
+    >>> jax.vmap(partial(convolution, window))(images, kernels).ravel()
     Array([9., 9., 9., 9., 9.], dtype=float32)
     """
-    return _product(partial(_lax, padding), partial(_patches, padding), x, kernel)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _of_input(padding: Padding, dy: jax.Array, kernel: jax.Array) -> jax.Array:
-    """X."""
-
-    def one(dy: jax.Array, kernel: jax.Array) -> jax.Array:
-        size = [dy.shape[1 + i] + kernel.shape[i] - 1 - sum(padding[i]) for i in (0, 1)]
-        x = jax.ShapeDtypeStruct((len(dy), *size, kernel.shape[2]), dy.dtype)
-        return jax.linear_transpose(lambda x: _lax(padding, x, kernel), x)(dy)[0]
-
-    return _product(one, partial(by_patches.input_gradient, padding=padding), dy, kernel)
+    many = partial(by_patches.convolution, geometry=geometry)
+    return _product(geometry.lax, many, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _of_kernel(padding: Padding, window: Window, x: jax.Array, dy: jax.Array) -> jax.Array:
-    """W."""
+def _of_input(geometry: Geometry, shape: Sizes, dy: jax.Array, kernel: jax.Array) -> jax.Array:
+    """X, for an input of a shape."""
+
+    def transpose(function: Product, dy: jax.Array, kernel: jax.Array) -> jax.Array:
+        x = jax.ShapeDtypeStruct(shape, dy.dtype)
+        return jax.linear_transpose(lambda x: function(x, kernel), x)(dy)[0]
+
+    def by_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        seen = by_patches.patches(x, kernel.shape[:-2], geometry)
+        return by_patches.product(seen, kernel)
+
+    return _product(partial(transpose, geometry.lax), partial(transpose, by_product), dy, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _of_kernel(geometry: Geometry, shape: Sizes, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """W, for a kernel of a shape."""
 
     def one(x: jax.Array, dy: jax.Array) -> jax.Array:
-        kernel = jax.ShapeDtypeStruct((*window, x.shape[-1], dy.shape[-1]), x.dtype)
-        return jax.linear_transpose(lambda kernel: _lax(padding, x, kernel), kernel)(dy)[0]
+        kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+        return jax.linear_transpose(lambda kernel: geometry.lax(x, kernel), kernel)(dy)[0]
 
     def many(x: jax.Array, dy: jax.Array) -> jax.Array:
-        return by_patches.kernel_gradient(by_patches.patches(x, window, padding), dy, window)
+        window = shape[:-2]
+        return by_patches.kernel_gradient(by_patches.patches(x, window, geometry), dy, window)
 
     return _product(one, many, x, dy)
 
 
 def _kept(function: Any) -> Any:
-    """A forward rule that keeps the two arguments."""
+    """A forward rule that keeps the two arrays."""
 
     def forward(*arguments: Any) -> tuple[jax.Array, Any]:
         return function(*arguments), arguments[-2:]
@@ -103,24 +96,27 @@ def _kept(function: Any) -> Any:
     return forward
 
 
-def _convolution_backward(padding: Padding, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _gradients(geometry: Geometry, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    return _of_input(padding, g, kernel), _of_kernel(padding, kernel.shape[:2], x, g)
+    return _of_input(geometry, x.shape, g, kernel), _of_kernel(geometry, kernel.shape, x, g)
 
 
-def _of_input_backward(padding: Padding, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    dy, kernel = kept
-    return convolution(padding, g, kernel), _of_kernel(padding, kernel.shape[:2], g, dy)
-
-
-def _of_kernel_backward(
-    padding: Padding, window: Window, kept: Any, g: jax.Array
+def _gradients_of_input(
+    geometry: Geometry, shape: Sizes, kept: Any, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    del window
+    del shape
+    dy, kernel = kept
+    return convolution(geometry, g, kernel), _of_kernel(geometry, kernel.shape, g, dy)
+
+
+def _gradients_of_kernel(
+    geometry: Geometry, shape: Sizes, kept: Any, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    del shape
     x, dy = kept
-    return _of_input(padding, dy, g), convolution(padding, x, g)
+    return _of_input(geometry, x.shape, dy, g), convolution(geometry, x, g)
 
 
-convolution.defvjp(_kept(convolution), _convolution_backward)
-_of_input.defvjp(_kept(_of_input), _of_input_backward)
-_of_kernel.defvjp(_kept(_of_kernel), _of_kernel_backward)
+convolution.defvjp(_kept(convolution), _gradients)
+_of_input.defvjp(_kept(_of_input), _gradients_of_input)
+_of_kernel.defvjp(_kept(_of_kernel), _gradients_of_kernel)

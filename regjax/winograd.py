@@ -66,7 +66,7 @@ def pays(x: jax.Array, kernel: jax.Array, padding: Padding) -> bool:
     True
     """
     channels = x.shape[-1]
-    if kernel.shape[:2] != (3, 3) or channels < 16 or jnp.finfo(x.dtype).bits < 32:
+    if kernel.shape[:-2] != (3, 3) or channels < 16 or jnp.finfo(x.dtype).bits < 32:
         return False
     height, width = (x.shape[1 + i] + sum(padding[i]) - 2 for i in (0, 1))
     return min(height, width) >= 4 and height * width * channels >= 1024

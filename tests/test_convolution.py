@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from jax import lax
 
 from regjax import convolution as conv
+from regjax.by_patches import Padding, plain
+
+NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def example(shape: tuple[int, ...], seed: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
-def definition(x: jax.Array, kernel: jax.Array, padding: conv.Padding) -> jax.Array:
+def definition(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """Shift by shift; jaxlib 0.10.2's own input gradient on CPU is wrong where the padding is
     wider than the window, e.g. padding ((0, 0), (2, 0)), window (1, 2).
     """
@@ -51,7 +54,7 @@ def test_value_and_gradients_are_the_definitions(
     x, kernel = example((n, *size, channels[0]), 0), example((*window, *channels), 1)
 
     def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return conv.conv2d(x, kernel, padding)
+        return conv.convolution(plain(padding), x, kernel)
 
     def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return definition(x, kernel, padding)
@@ -59,7 +62,7 @@ def test_value_and_gradients_are_the_definitions(
     mine, pull = jax.vjp(ours, x, kernel)
     expected, expected_pull = jax.vjp(theirs, x, kernel)
     np.testing.assert_allclose(mine, expected, atol=1e-4)
-    laxs = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=conv.NHWC)
+    laxs = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
     np.testing.assert_allclose(mine, laxs, atol=1e-4)
     cotangent = example(expected.shape, 2)
     for got, want in zip(pull(cotangent), expected_pull(cotangent), strict=True):
@@ -71,11 +74,11 @@ def test_value_and_gradients_are_the_definitions(
     [((8, 8), ((0, 0), (0, 0))), ((9, 10), ((1, 1), (1, 1))), ((11, 7), ((2, 0), (1, 3)))],
     ids=str,
 )
-def test_many_channels_take_winograds_way(size: tuple[int, int], padding: conv.Padding) -> None:
+def test_many_channels_take_winograds_way(size: tuple[int, int], padding: Padding) -> None:
     x, kernel = example((2, *size, 32), 0), 0.1 * example((3, 3, 32, 8), 1)
     assert conv.winograd.pays(x, kernel, padding)
     assert not conv.winograd.pays(x.astype(jnp.bfloat16), kernel, padding)
-    mine, pull = jax.vjp(lambda x, kernel: conv.conv2d(x, kernel, padding), x, kernel)
+    mine, pull = jax.vjp(lambda x, kernel: conv.convolution(plain(padding), x, kernel), x, kernel)
     expected, expected_pull = jax.vjp(lambda x, kernel: definition(x, kernel, padding), x, kernel)
     cotangent = example(expected.shape, 2)
     got, wanted = (mine, *pull(cotangent)), (expected, *expected_pull(cotangent))
@@ -83,39 +86,74 @@ def test_many_channels_take_winograds_way(size: tuple[int, int], padding: conv.P
         np.testing.assert_allclose(ours, theirs, atol=3e-6 * float(jnp.abs(theirs).max()))
 
 
+LAYOUTS = {
+    1: ("NWC", "WIO", "NWC"),
+    2: NHWC,
+    3: ("NDHWC", "DHWIO", "NDHWC"),
+}
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
 @pytest.mark.parametrize(
     "options",
     [
         {},
         {"padding": "SAME"},
-        {"padding": ((1, 2), (0, 1))},
-        {"window_strides": (2, 1)},
-        {"rhs_dilation": (2, 2)},
-        {"lhs_dilation": (2, 1), "padding": ((1, 1), (0, 0))},
-        {"feature_group_count": 2},
+        {"padding": ((1, 2), (0, 1), (1, 1))},
+        {"padding": ((-1, 1), (0, -1), (0, 0))},
+        {"window_strides": (2, 1, 3), "padding": "SAME"},
+        {"rhs_dilation": (2, 2, 1), "padding": "SAME"},
+        {"lhs_dilation": (2, 1, 2), "padding": ((1, 1), (0, 0), (1, 0))},
+        {"feature_group_count": 2, "window_strides": (1, 2, 1)},
+        {"feature_group_count": 4},
         {"precision": lax.Precision.HIGHEST},
         {"preferred_element_type": jnp.float32},
-        {"dimension_numbers": ("NCHW", "OIHW", "NCHW")},
+        {"dimension_numbers": [("NCW", "OIW", "NCW"), ("NCHW", "OIHW", "NHWC"), None]},
     ],
     ids=str,
 )
-def test_drop_in_for_every_option(options: dict) -> None:
-    numbers = options.get("dimension_numbers", conv.NHWC)
+def test_drop_in_for_every_option(dimensions: int, options: dict) -> None:
+    """Value and gradients of every option, inside a loop, as lax has them outside of it."""
+    numbers = options.get("dimension_numbers", [LAYOUTS[d] for d in (1, 2, 3)])[dimensions - 1]
+    spec = lax.conv_dimension_numbers(*[(1,) * (dimensions + 2)] * 2, numbers)
     groups = options.get("feature_group_count", 1)
-    x = example((2, 6, 6, 4) if numbers == conv.NHWC else (2, 4, 6, 6), 0)
-    kernel = example((3, 3, 4 // groups, 8) if numbers == conv.NHWC else (8, 4, 3, 3), 1)
-    arguments = {"window_strides": (1, 1), "padding": "VALID", "dimension_numbers": numbers}
-    arguments |= options
-    got = jax.grad(lambda k: jnp.sin(conv.conv_general_dilated(x, k, **arguments)).sum())(kernel)
-    want = jax.grad(lambda k: jnp.sin(lax.conv_general_dilated(x, k, **arguments)).sum())(kernel)
-    np.testing.assert_allclose(got, want, atol=1e-4)
+    x = placed(example((2, 4, *(5, 7, 4)[:dimensions]), 0), spec.lhs_spec)
+    kernel = placed(example((8, 4 // groups, *(3, 3, 2)[:dimensions]), 1), spec.rhs_spec)
+    arguments = {"window_strides": (1, 1, 1), "padding": "VALID", **options}
+    for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation"):
+        if not isinstance(arguments.get(name, ""), str):
+            arguments[name] = arguments[name][:dimensions]
+    arguments["dimension_numbers"] = numbers
+
+    def derivatives(convolution: Callable[..., jax.Array]) -> Any:
+        def value(x: jax.Array, kernel: jax.Array) -> Any:
+            y = convolution(x, kernel, **arguments)
+            return jnp.sin(y).sum(), y
+
+        return jax.grad(value, (0, 1), has_aux=True)(x, kernel)
+
+    def looped(i: jax.Array, found: Any) -> Any:
+        return derivatives(conv.conv_general_dilated)
+
+    want = derivatives(lax.conv_general_dilated)
+    got = lax.fori_loop(0, 1, looped, jax.tree.map(jnp.zeros_like, want))
+    for ours, laxs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert ours.shape == laxs.shape
+        np.testing.assert_allclose(ours, laxs, atol=1e-5 * float(jnp.abs(laxs).max()))
+
+
+def placed(array: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    """An array whose axes are in the order of a spec, as the spec's layout has them."""
+    return array.transpose(sorted(range(array.ndim), key=spec.__getitem__))
 
 
 def test_under_vmap_is_a_loop() -> None:
     xs, kernels = example((3, 2, 6, 6, 2), 0), example((3, 3, 3, 2, 4), 1)
 
     def gradient(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.grad(lambda k: jnp.sin(conv.conv2d(x, k, ((1, 1), (1, 1)))).sum())(kernel)
+        return jax.grad(lambda k: jnp.sin(conv.convolution(plain(((1, 1), (1, 1))), x, k)).sum())(
+            kernel
+        )
 
     together = jax.vmap(gradient)(xs, kernels)
     for i in range(3):
@@ -130,7 +168,7 @@ def test_many_kernels_are_one_after_another(channels: int, axes: tuple[int | Non
     pair = [a if axis == 0 else a[0] for a, axis in zip((x, kernel), axes, strict=True)]
 
     def laxs(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=conv.NHWC)
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
 
     def derivatives(convolution: Callable[..., jax.Array]) -> Any:
         """The value, the gradients, and the gradients of a length of the gradients."""
@@ -144,7 +182,10 @@ def test_many_kernels_are_one_after_another(channels: int, axes: tuple[int | Non
 
         return jax.jit(jax.vmap(each, axes))(*pair)
 
-    ours, theirs = derivatives(partial(conv.many_kernels.convolution, padding)), derivatives(laxs)
+    ours, theirs = (
+        derivatives(partial(conv.many_kernels.convolution, plain(padding))),
+        derivatives(laxs),
+    )
     for got, want in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5 * float(jnp.abs(want).max()))
 
@@ -153,7 +194,7 @@ def test_many_kernels_are_not_a_grouped_convolution() -> None:
     x, kernel = example((5, 2, 6, 6, 8), 0), example((5, 3, 3, 8, 4), 1)
 
     def gradients(x: jax.Array, kernel: jax.Array) -> Any:
-        function = partial(conv.many_kernels.convolution, ((0, 0), (0, 0)))
+        function = partial(conv.many_kernels.convolution, plain(((0, 0), (0, 0))))
         return jax.grad(lambda *p: jnp.sin(function(*p)).sum(), (0, 1))(x, kernel)
 
     assert "conv_general_dilated" in str(jax.make_jaxpr(gradients)(x[0], kernel[0]))
