@@ -11,7 +11,7 @@ from regjax.averaging import STATISTICS
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _stream, _batch, _accumulate, _parts, _mask)
+    checks = (_data, _stream, _batch, _accumulate, _parts, _sync, _mask)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -136,6 +136,29 @@ def _parts(parts: Any) -> str | None:
             "either, or set parallel.sync_norm"
         )
     return None
+
+
+def _sync(parts: Any) -> str | None:
+    """Which batch statistics cannot be those of the whole batch, or of each device's part."""
+    config, spread = parts.config, parts.parallel.spread
+    norm, name, sync = config.model.norm, config.model.name, config.parallel.sync_norm
+    if spread.parts == 1:
+        return None
+    if not sync and norm in ("ghost_batch", "batch_renorm"):
+        return (
+            f"parallel.sync_norm is off, which model.norm '{norm}' has no use for; set it, or "
+            "model.norm to batch"
+        )
+    by_part = spread.axis_name is not None  # what a network of your own, as it stands, sees
+    if not name.startswith(models.OWN) or by_part != sync:
+        return None
+    if STATISTICS not in parts.shapes().train.statistics:
+        return None
+    mode, sees = ("pmap", "its device's part of") if by_part else ("jit", "the whole of")
+    return (
+        f"model.name is '{name}', whose batch statistics under parallel.mode '{mode}' are those of "
+        f"{sees} a batch; set parallel.sync_norm to {not sync}, or change parallel.mode"
+    )
 
 
 def _mask(parts: Any) -> str | None:

@@ -21,6 +21,7 @@ from regjax import evaluate as evaluate_lib
 from regjax import models, parallel, program, state, strengths
 from regjax import train as train_lib
 from regjax.accumulation import make_gradient
+from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import (
     AugmentConfig,
@@ -32,6 +33,7 @@ from regjax.config import (
     StoppingConfig,
 )
 from regjax.convolution import conv_general_dilated
+from regjax.data.splits import Split
 from regjax.errors import InputError, Interrupted
 from regjax.network import Network
 from regjax.normalization import (
@@ -108,11 +110,10 @@ def network(of: ModelConfig | str, axis_name: str | None) -> tuple[Network, tupl
     return Network(ModelConfig(norm="none"), Mixed(norms[of]), 3), (6, 6, 1)
 
 
-def trained(config: Config, where: Parallel, epochs: int, sync: bool = True, case: str = "") -> Any:
+def trained(config: Config, where: Parallel, epochs: int, case: str = "") -> Any:
     """Parameters, statistics and metrics after some epochs, in float64."""
     with jax.enable_x64(True):
-        axis_name = where.spread.axis_name if sync else None
-        of, shape = network(case or config.model, axis_name)
+        of, shape = network(case or config.model, where.spread.axis_name)
         arrays = data(shape, 40)
         numbers = jax.tree.map(
             lambda x: x.astype(jnp.float64), strengths.from_config(config, len(arrays))
@@ -220,15 +221,37 @@ def assert_same_gradient(found: Any, expected: Any) -> None:
         assert np.linalg.norm(a - b) <= 1e-6 * whole
 
 
-def test_batch_norm_by_each_devices_part() -> None:
-    """Not synchronized, it is ghost batch norm with a group a device."""
-    epochs = 3
-    ghost = base(batch_size=16, model=ModelConfig(widths=(8,), norm="ghost_batch", norm_groups=8))
-    alone = trained(ghost, Parallel(), epochs)
-    own = base(batch_size=16, model=ModelConfig(widths=(8,), norm="batch"))
-    where = parallel.on_devices(ParallelConfig("pmap"))
-    spread = trained(own, where, epochs, sync=False)
-    jax.tree.map(close, alone, spread)
+def by_part(parts: Assembled, rows: int) -> Any:
+    """Gradient and new statistics of a first batch, as a step has them, at the network's start."""
+    spread, key = parts.parallel.spread, jax.random.key(0)
+    params, statistics = jax.jit(parts.network.init)(key, jnp.zeros((2, 8, 8, 1)))
+    of_batch = make_gradient(parts.general, parts.network, spread)
+
+    def measured(train: Arrays) -> Any:
+        batch = spread.place(train.take(*(x[0] for x in spread.rows(jnp.arange(rows), rows))))
+        grads, found = of_batch(params, parts.strengths, statistics, batch, key)
+        return spread.total(grads), spread.average(found.statistics, batch.mask.sum())
+
+    images, labels = parts.data.splits["train"].first(rows)
+    return jax.device_get(parts.parallel.compiled(measured)(parts.placed(images, labels)))
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_batch_norm_by_each_devices_part(mode: str) -> None:
+    """Not synchronized: the mean by count of what each part has by itself; one has none."""
+    config = dataclasses.replace(digits(mode=mode, sync_norm=False), batch_size=20)
+    spread = by_part(train_lib.assemble(config), 20)
+    parts = train_lib.assemble(dataclasses.replace(config, parallel=ParallelConfig("single")))
+    images, labels = parts.data.splits["train"].first(20)
+
+    def alone(first: int) -> Any:
+        rows = slice(first, min(first + 3, 20))
+        split = Split(images[rows], labels[rows])
+        of = parts._replace(data=parts.data._replace(splits={"train": split}))
+        return jax.tree.map(lambda x: len(split.labels) / 20 * x, by_part(of, len(split.labels)))
+
+    mean = jax.tree.map(lambda *x: sum(x), *map(alone, range(0, 20, 3)))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), spread, mean)
 
 
 def test_parameters_are_divided() -> None:
@@ -282,6 +305,14 @@ def digits(**options: Any) -> Config:
 def test_pmap_refuses_norms_it_has_not(options: dict[str, Any]) -> None:
     config = dataclasses.replace(digits(mode="pmap"), model=ModelConfig(widths=(8,), **options))
     with pytest.raises(InputError, match="set it to jit"):
+        train_lib.assemble(config)
+
+
+@pytest.mark.parametrize("norm", ["ghost_batch", "batch_renorm"])
+def test_norms_that_devices_do_not_take_by_themselves(norm: str) -> None:
+    model = ModelConfig(widths=(8,), norm=norm, norm_groups=8)
+    config = dataclasses.replace(digits(sync_norm=False), model=model, batch_size=64)
+    with pytest.raises(InputError, match=rf"sync_norm is off, which model.norm '{norm}' has no"):
         train_lib.assemble(config)
 
 
