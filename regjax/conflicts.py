@@ -5,7 +5,7 @@ Each check is given `assembly.Assembled`, which imports this module, and returns
 
 from typing import Any
 
-from regjax import augmentation, models, optimizer, together, trees
+from regjax import augmentation, models, optimizer, trees
 from regjax.averaging import STATISTICS
 
 
@@ -44,11 +44,6 @@ def _stream(parts: Any) -> str | None:
     config = parts.config
     if not parts.data.streamed:
         return None
-    if together.many():
-        return (
-            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
-            "data.stream to never where each host has room for it, or train on one host"
-        )
     if config.optimizer.average == "none":
         return None
     if STATISTICS not in parts.shapes().train.statistics:
