@@ -78,7 +78,7 @@ class Assembled(NamedTuple):
 
     def placed(self, images: Any, labels: Any) -> Arrays:
         """Examples as stored, on the devices."""
-        stored = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
+        stored: Any = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
         return self.parallel.put(Arrays(*stored, **self.target_scaling()))
 
     def chunk(self, images: np.ndarray, labels: np.ndarray, mask: np.ndarray, first: int) -> Arrays:
