@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from regjax import conflicts, models, parallel, program, refit, state, strengths
 from regjax import data as data_lib
@@ -75,11 +76,23 @@ class Assembled(NamedTuple):
         """The first examples of a split on the devices."""
         return self.placed(*self.data.splits[split].first(count))
 
-    def placed(self, images: Any, labels: Any, part: Part | None = None) -> Arrays:
+    def placed(self, images: Any, labels: Any) -> Arrays:
         """Examples as stored, on the devices."""
-        stored = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
-        arrays = Arrays(*stored, part=part, **self.target_scaling())
-        return self.parallel.put(arrays)
+        stored: Any = [jnp.asarray(x) for x in (images, labels, self.data.shift, self.data.scale)]
+        return self.parallel.put(Arrays(*stored, **self.target_scaling()))
+
+    def chunk(self, images: np.ndarray, labels: np.ndarray, mask: np.ndarray, first: int) -> Arrays:
+        """Batches as stored `(batches, N, ...)`, this process's rows of each, on the devices.
+
+        Args:
+          images, labels: the rows.
+          mask: `(batches, N)`, 0 for padding.
+          first: number of the first batch in its epoch.
+        """
+        rest = (np.int32(first), self.data.shift, self.data.scale)
+        placed: Any = self.parallel.put_share((images, labels, mask), rest)
+        (x, y, counted), (number, shift, scale) = placed
+        return Arrays(x, y, shift, scale, part=Part(number, counted))
 
     def target_scaling(self) -> dict[str, Any]:
         """What `Arrays` is given where numbers are predicted."""

@@ -26,19 +26,20 @@ class Part(struct.PyTreeNode):
 
     Attributes:
       first: number of the first batch in the epoch.
-      examples: how many there are; what comes after them is padding.
+      mask: `(batches, N)`, 0 for rows of padding: where a batch has fewer, and whole batches after
+        the last.
     """
 
     first: jax.Array
-    examples: jax.Array
+    mask: jax.Array
 
 
 class Arrays(struct.PyTreeNode):
     """One split on the device, as arrays of its own or as rows of a larger set.
 
     Attributes:
-      images: `(N, ...)` inputs as stored.
-      labels: `(N,)` classes, or numbers as stored.
+      images: `(N, ...)` inputs as stored; of a part `(batches, N, ...)`.
+      labels: `(N,)` classes, or numbers as stored; of a part `(batches, N)`.
       shift, scale: the network sees (images − shift) · scale.
       rows: `(n,)`, which examples are the split's; None: all. Lanes share a set in this way.
       fill: `(1, ...)`, what stands for missing inputs (NaN); None: there are none.
@@ -60,12 +61,13 @@ class Arrays(struct.PyTreeNode):
         return len(self.labels if self.rows is None else self.rows)
 
     def all_labels(self) -> jax.Array:
-        """The split's labels as the loss sees them, in its order."""
-        return self._targets(self.labels if self.rows is None else self.labels[self.rows])
+        """The split's labels `(n,)` as the loss sees them, in its order; of a part padded."""
+        labels = self.labels if self.rows is None else self.labels[self.rows]
+        return self._targets(labels.reshape(-1))
 
     def counted(self) -> jax.Array | None:
-        """`(N,)`, which examples are no padding; None: all."""
-        return None if self.part is None else jnp.arange(len(self)) < self.part.examples
+        """`(n,)`, which of these are no padding; None: all."""
+        return None if self.part is None else self.part.mask.reshape(-1) > 0
 
     def _targets(self, labels: jax.Array) -> jax.Array:
         if self.target_shift is None or self.target_scale is None:
@@ -80,7 +82,7 @@ class Arrays(struct.PyTreeNode):
         return (values - self.shift) * self.scale
 
     def take(self, indices: jax.Array, mask: jax.Array) -> Batch:
-        """Returns the batch of the given examples of the split."""
+        """Returns the batch of the given examples of the split; of a part, the batch given."""
         rows = indices if self.rows is None else self.rows[indices]
         return Batch(self.scaled(self.images[rows]), self._targets(self.labels[rows]), mask)
 

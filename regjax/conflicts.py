@@ -5,13 +5,13 @@ Each check is given `assembly.Assembled`, which imports this module, and returns
 
 from typing import Any
 
-from regjax import augmentation, models, optimizer, together, trees
+from regjax import augmentation, models, optimizer, trees
 from regjax.averaging import STATISTICS
 
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _stream, _batch, _accumulate, _parts, _mask)
+    checks = (_data, _stream, _batch, _accumulate, _parts, _sync, _mask)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -44,11 +44,6 @@ def _stream(parts: Any) -> str | None:
     config = parts.config
     if not parts.data.streamed:
         return None
-    if together.many():
-        return (
-            f"{config.data.name} is streamed, which a run on many hosts cannot do yet; set "
-            "data.stream to never where each host has room for it, or train on one host"
-        )
     if config.optimizer.average == "none":
         return None
     if STATISTICS not in parts.shapes().train.statistics:
@@ -136,6 +131,29 @@ def _parts(parts: Any) -> str | None:
             "either, or set parallel.sync_norm"
         )
     return None
+
+
+def _sync(parts: Any) -> str | None:
+    """Which batch statistics cannot be those of the whole batch, or of each device's part."""
+    config, spread = parts.config, parts.parallel.spread
+    norm, name, sync = config.model.norm, config.model.name, config.parallel.sync_norm
+    if spread.parts == 1:
+        return None
+    if not sync and norm in ("ghost_batch", "batch_renorm"):
+        return (
+            f"parallel.sync_norm is off, which model.norm '{norm}' has no use for; set it, or "
+            "model.norm to batch"
+        )
+    by_part = spread.axis_name is not None  # what a network of your own, as it stands, sees
+    if not name.startswith(models.OWN) or by_part != sync:
+        return None
+    if STATISTICS not in parts.shapes().train.statistics:
+        return None
+    mode, sees = ("pmap", "its device's part of") if by_part else ("jit", "the whole of")
+    return (
+        f"model.name is '{name}', whose batch statistics under parallel.mode '{mode}' are those of "
+        f"{sees} a batch; set parallel.sync_norm to {not sync}, or change parallel.mode"
+    )
 
 
 def _mask(parts: Any) -> str | None:

@@ -84,8 +84,10 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
     found = []
     with feed.once(parts, (split,)) as given:
         for arrays in itertools.chain.from_iterable(arrays for _, arrays in given):
-            kept = slice(None if arrays.part is None else int(arrays.part.examples))
-            found.append((predict(run.train, arrays)[kept], arrays.all_labels()[kept]))
+            counted = arrays.counted()
+            kept = slice(None) if counted is None else np.asarray(counted)
+            outputs, labels = predict(run.train, arrays), arrays.all_labels()
+            found.append((np.asarray(outputs)[kept], np.asarray(labels)[kept]))
     outputs, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     judge = _regression if parts.config.data.task == "regression" else _classification
     return {

@@ -1,7 +1,8 @@
 """What a run's loop is fed with: splits that lie on the devices, or chunks of streamed ones.
 
 A chunk is some batches of an epoch, in order, padded to one shape, so that one program trains on
-all of them. The next is read and put on the devices while the one before is trained on.
+all of them. The next is read and put on the devices while the one before is trained on. Of many
+processes each reads of every batch the rows that its own devices have.
 """
 
 import contextlib
@@ -11,14 +12,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from regjax.assembly import Assembled
-from regjax.batch import Arrays, Part
+from regjax.batch import Arrays
 from regjax.data import stream
 from regjax.data.splits import Split
-from regjax.data.stream import Batches, Rounds, Streamed
+from regjax.data.stream import Batches, Rounds
 from regjax.keys import SHUFFLE
 from regjax.program import Program
 from regjax.state import RunState, TrainState
@@ -137,9 +138,9 @@ def feeding(parts: Assembled, run: RunState) -> Iterator[Resident | Streaming]:
     if not parts.data.streamed:
         yield resident(parts)
         return
-    config, splits = parts.config, parts.data.splits
-    train = _batches(splits["train"], config.batch_size, stream.seed_of(config.seed, SHUFFLE))
-    valid = _batches(splits["valid"], config.eval_batch_size)
+    config = parts.config
+    train = _batches(parts, "train", config.batch_size, stream.seed_of(config.seed, SHUFFLE))
+    valid = _batches(parts, "valid", config.eval_batch_size)
     rounds = Rounds(tuple(part for part in (train, valid) if len(part)), config.epochs)
     position, a_round = int(run.progress.position), sum(map(len, rounds.parts))
     start = int(run.epoch) * a_round + position
@@ -170,7 +171,7 @@ def once(
         yield ((name, iter([parts.whole(name)])) for name in kept)
         return
     sizes = config.eval_batch_size
-    rounds = Rounds(tuple(_batches(parts.data.splits[name], sizes) for name in kept), 1)
+    rounds = Rounds(tuple(_batches(parts, name, sizes) for name in kept), 1)
     with (
         stream.reading(rounds, config.data.workers) as batches,
         contextlib.closing(_ahead(_chunks(parts, rounds, batches, 0))) as chunks,
@@ -190,8 +191,11 @@ def measured(
     }
 
 
-def _batches(split: Streamed, size: int, seed: int | None = None) -> Batches:
-    return Batches(split, max(1, min(size, split.examples)), seed)
+def _batches(parts: Assembled, name: str, size: int, seed: int | None = None) -> Batches:
+    """Those of a split, of each the rows that this process's devices have."""
+    split, shard = parts.data.splits[name], (jax.process_index(), jax.process_count())
+    size, devices = max(1, min(size, split.examples)), parts.parallel.spread.parts // shard[1]
+    return Batches(split, size, seed, shard, devices)
 
 
 def _chunks(
@@ -203,27 +207,31 @@ def _chunks(
         length = int(min(max(1, most // _bytes(of)), len(of)))
         while first < len(of):
             stop = min(first + length, len(of))
-            arrays, examples = _gathered(itertools.islice(batches, stop - first), of, length)
-            if not examples:
+            rows = _gathered(itertools.islice(batches, stop - first), of, length)
+            if rows is None:
                 return
-            part = Part(jnp.int32(first), jnp.int32(examples))
-            yield _Chunk(of, stop, parts.placed(*arrays, part))
+            yield _Chunk(of, stop, parts.chunk(*rows, first))
             first = stop
         first = 0
 
 
 def _bytes(of: Batches) -> int:
-    return of.size * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
+    return of.held * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
 
 
-def _gathered(batches: Iterator[Split], of: Batches, length: int) -> tuple[Split, int]:
-    """Batches one after the other, padded to so many batches, and how many examples they have."""
-    whole, count = of.split.empty(length * of.size), 0
-    for batch in batches:  # one at a time: each keeps files open
-        rows = slice(count, count + batch.examples)
-        whole.images[rows], whole.labels[rows] = batch
-        count += batch.examples
-    return whole, count
+def _gathered(
+    batches: Iterator[Split], of: Batches, length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """So many batches one after the other, padded, and their mask; None: there are none left."""
+    images, labels = (
+        x.reshape(length, of.held, *x.shape[1:]) for x in of.split.empty(length * of.held)
+    )
+    mask, number = np.zeros((length, of.held), np.float32), 0
+    for number, batch in enumerate(batches, start=1):  # one at a time: each keeps files open
+        rows = number - 1, slice(batch.examples)
+        images[rows], labels[rows] = batch
+        mask[rows] = 1
+    return (images, labels, mask) if number else None
 
 
 def _ahead(items: Iterator[Any]) -> Generator[Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
@@ -61,6 +62,23 @@ class Parallel(NamedTuple):
             tree = jax.device_get(tree)
         return jax.device_put(tree, self.everywhere())
 
+    def put_share(self, rows: PyTree, rest: PyTree) -> tuple[PyTree, PyTree]:
+        """Batches `(batches, N, ...)`, of which each process has its rows, and what all have.
+
+        Under `jit` each device gets its rows alone. No process waits here for another, so it may
+        be called beside what they compute together.
+        """
+        mesh = self.mesh
+        if mesh is None:
+            return jax.tree.map(jnp.asarray, (rows, rest))
+        divided = P() if self.spread.axis_name else P(None, (DATA, MODEL))
+
+        def placed(tree: PyTree, spec: P) -> PyTree:
+            place = NamedSharding(mesh, spec)
+            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), tree)
+
+        return placed(rows, divided), placed(rest, P())
+
     def jit(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
         """A function of whole batches, compiled for the devices.
 
@@ -100,7 +118,7 @@ def on_devices(config: ParallelConfig) -> Parallel:
     >>> on_devices(ParallelConfig("single")).spread.parts
     1
     """
-    there = jax.devices()
+    there = sorted(jax.devices(), key=lambda device: device.process_index)
     asked = 1 if config.mode == "single" else config.devices or len(there)
     if asked > len(there):
         raise InputError(

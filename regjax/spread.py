@@ -55,13 +55,14 @@ class Spread(NamedTuple):
         indices, mask = batches(order, size)
         short = -indices.shape[1] % self.parts
         whole = [jnp.pad(rows, ((0, 0), (0, short))) for rows in (indices, mask)]
+        return self.mine(whole[0]), self.mine(whole[1])
+
+    def mine(self, rows: jax.Array) -> jax.Array:
+        """This part of batches `(batches, size, ...)`."""
         if self.axis_name is None:
-            return whole[0], whole[1]
-        mine = [
-            rows.reshape(len(rows), self.parts, -1)[:, lax.axis_index(self.axis_name)]
-            for rows in whole
-        ]
-        return mine[0], mine[1]
+            return rows
+        parts = rows.reshape(len(rows), self.parts, -1, *rows.shape[2:])
+        return parts[:, lax.axis_index(self.axis_name)]
 
     def place(self, batch: PyTree) -> PyTree:
         """A batch where it belongs."""

@@ -98,8 +98,16 @@ def in_order(config: Config, run: RunState, train: Arrays, spread: Spread) -> An
     if train.part is None:
         shuffle = keys.stream(run.key, keys.SHUFFLE, run.epoch)
         return spread.rows(jax.random.permutation(shuffle, len(train)), config.batch_size)
-    indices, masks = spread.rows(jnp.arange(len(train)), config.batch_size)
-    return indices, masks * (indices < train.part.examples)
+    return jnp.arange(len(train)), train.part.mask
+
+
+def _mine(arrays: Arrays, spread: Spread) -> Arrays:
+    """Arrays with this part's rows of each batch, where they are of a streamed split."""
+    if arrays.part is None:
+        return arrays
+    part = arrays.part.replace(mask=spread.mine(arrays.part.mask))
+    images, labels = spread.mine(arrays.images), spread.mine(arrays.labels)
+    return arrays.replace(images=images, labels=labels, part=part)
 
 
 def make_train_steps(
@@ -116,6 +124,7 @@ def make_train_steps(
     def train_steps(
         strengths: Strengths, run: RunState, train: Arrays, start: Any, stop: Any
     ) -> RunState:
+        train = _mine(train, spread)
         batches = in_order(config, run, train, spread)
         first = 0 if train.part is None else train.part.first
 
@@ -158,21 +167,27 @@ def _added(sums: dict[str, metrics.Sums], measured: Metrics) -> dict[str, metric
 def make_predict(
     config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[TrainState, Arrays], jax.Array]:
-    """Returns `predict(state, arrays) -> logits`, `(N, K)`, in inference form."""
+    """Returns `predict(state, arrays) -> logits`, `(n, K)`, in inference form.
+
+    In the order of `Arrays.all_labels`, with the padding that this has.
+    """
 
     def predict(state: TrainState, arrays: Arrays) -> jax.Array:
+        mine = _mine(arrays, spread)
+
+        def logits(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
+            images = spread.place(mine.take(*rows).images)
+            return network.apply(*state.evaluated(), images)[0]
+
+        if mine.part is not None:
+            outputs = lax.map(logits, (jnp.arange(len(mine)), mine.part.mask))
+            return spread.gather(outputs).reshape(-1, network.classes)
         examples = len(arrays)
         # As many batches as the config's size asks for, made even: almost nothing is padded.
         count = steps_per_epoch(examples, config.eval_batch_size)
         size = steps_per_epoch(examples, count)
-        indices, masks = spread.rows(jnp.arange(examples), size)
-
-        def logits(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-            images = spread.place(arrays.take(*rows).images)
-            return network.apply(*state.evaluated(), images)[0]
-
-        outputs = spread.gather(lax.map(logits, (indices, masks)))[:, :size]
-        return outputs.reshape(-1, network.classes)[:examples]
+        outputs = lax.map(logits, spread.rows(jnp.arange(examples), size))
+        return spread.gather(outputs)[:, :size].reshape(-1, network.classes)[:examples]
 
     return predict
 

@@ -12,18 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
-from regjax import cli, divergence, hosts, parallel
+from regjax import cli, divergence, feed, hosts, parallel
 from regjax import train as train_lib
 from regjax.config import AugmentConfig, Config, ModelConfig, OptimizerConfig, ParallelConfig
 from regjax.errors import InputError
 from regjax.workdir import read_lines
 
-from . import test_parallel
+from . import test_feed, test_parallel, test_stream
 
 ROOT = Path(__file__).parent.parent
 # Not Adam: it makes steps of rounding where a gradient is zero, as of a bias before batch norm.
@@ -154,6 +155,103 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
         said = json.loads(Path(f"{path}{number}").read_text())
         assert said[0].startswith("epoch 1, step 2: the gradient of dense_0/kernel")
     assert any(array.dtype == np.float64 for array in alone)
+
+
+STREAM = """
+import json, sys
+import jax, numpy as np
+path, folder, process, port = sys.argv[1:]
+jax.distributed.initialize("127.0.0.1:" + port, 2, int(process))
+from tests import test_hosts
+numbers, *rest = test_hosts.streamed(folder)
+np.savez(path + process, *numbers)
+with open(path + process, "w") as file:
+    json.dump(rest, file)
+jax.distributed.shutdown()
+"""
+
+
+@jax.enable_x64(True)
+def streamed(folder: str) -> tuple[list[np.ndarray], dict[str, int], list[int]]:
+    """Two epochs of a stream, in float64: numbers at the end, counts, and what was read here.
+
+    Then again, ended amid each epoch, and on from there: with the same bits.
+    """
+    made = test_feed.config(
+        Path(folder),
+        epochs=2,
+        batch_size=19,
+        model=ModelConfig(widths=(8,), norm="batch"),
+        optimizer=OptimizerConfig("sgd", 0.05, momentum=0.9),
+        parallel=ParallelConfig(),
+    )
+    parts = train_lib.assemble(made)
+    parts, functions = parts._replace(strengths=doubled(parts.strengths)), parts.program()
+    read, records = [], type(parts.data.splits["train"].records)
+
+    def reading(self: Any, rows: Any) -> Any:
+        read.extend(rows)
+        return original(self, rows)
+
+    def started() -> Any:
+        run = doubled(functions.init(*parts.start()))
+        return jax.jit(lambda x: x, out_shardings=parts.parallel.where(run))(run)
+
+    def gone_on(run: Any, after: int) -> tuple[Any, dict[str, Any]]:
+        asked = iter(range(after))
+        with feed.feeding(parts, run) as fed:
+            ended = (parts, functions, run, fed, lambda: next(asked, None) is None)
+            return [*train_lib.epochs(*ended)][-1]
+
+    run, original = started(), records.read
+    with mock.patch.object(records, "read", reading):
+        run, line = gone_on(run, 1000)
+    numbers = [*jax.tree.leaves(jax.device_get((run.train.params, run.train.statistics)))]
+    numbers += [np.array([line[name] for name in ("train_loss", "valid_loss", "valid_accuracy")])]
+    again, cut = started(), {"seconds": 0.0}
+    while "epoch" not in cut or again.epoch < 2:
+        again, cut = gone_on(again, 2)
+    for a, b in zip(
+        numbers, jax.tree.leaves((again.train.params, again.train.statistics)), strict=False
+    ):
+        np.testing.assert_array_equal(a, jax.device_get(b))
+    with feed.once(parts, ("valid", "test")) as given:
+        counts = {
+            name: sum(int(functions.scores(run.train, x)["accuracy"].count) for x in arrays)  # pyright: ignore
+            for name, arrays in given
+        }
+    return numbers, counts, [int(row) for row in read]
+
+
+def doubled(tree: Any) -> Any:
+    """In float64 what is in float32."""
+    return jax.tree.map(lambda x: x.astype("float64") if x.dtype == "float32" else x, tree)
+
+
+def test_two_processes_stream_as_one_does(tmp_path: Path) -> None:
+    """Each reads its rows of every batch, about half; together each example once an epoch."""
+    pytest.importorskip("grain")
+    folder = str(test_stream.prepare(tmp_path / "data"))
+    path, free = str(tmp_path / "run"), str(port())
+    runs = [spawn("-c", STREAM, path, folder, str(i), free) for i in (0, 1)]
+    alone, counts, read = streamed(folder)
+    assert counts == {"valid": 20, "test": 17}
+    every = sorted([*range(test_stream.COUNT)] * 2)
+    assert sorted(read) == every
+    for number, run in enumerate(runs):
+        code, _, err = ends(run)
+        assert code == 0, err
+        for a, b in zip(alone, np.load(f"{path}{number}.npz").values(), strict=True):
+            assert a.dtype == b.dtype == np.float64
+            np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)
+    (counts0, read0), (counts1, read1) = (
+        json.loads(Path(f"{path}{number}").read_text()) for number in (0, 1)
+    )
+    assert counts0 == counts1 == counts
+    assert sorted(read0 + read1) == every
+    # Of 19 examples on eight devices, three on each, the first four have 12; of 6 they have 4.
+    batches = (([19] * 9 + [12], 12), ([6, 6, 6, 2], 4))
+    assert len(read0) == 2 * sum(min(n, most) for sizes, most in batches for n in sizes)
 
 
 def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:

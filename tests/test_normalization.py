@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
 from regjax import normalization as norm
+from regjax.normalization import core
 
 from .parity import compare
 
@@ -480,6 +481,17 @@ def test_large_means_cost_no_accuracy(name: str) -> None:
     """Mean 1e4, deviation 1: the output's variance is 1 ± 1e-3."""
     x = jnp.asarray(1e4 + np.random.default_rng(0).normal(size=(64, 64, 8)).astype(np.float32))
     assert float(FAMILY[name](x).var()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 3), (1, 2), (1, 3)])
+@pytest.mark.parametrize("value", [None, 0.1])
+def test_sums_of_many_numbers_are_accurate(value: float | None, axes: tuple[int, ...]) -> None:
+    """Within 5e-7, 25,088 in a row that are alike too, as in the background of images."""
+    shape, rng = (32, 28, 28, 8), np.random.default_rng(0)
+    x = rng.uniform(size=shape) if value is None else np.full(shape, value)
+    x = x.astype(np.float32)
+    exact = x.sum(axes, dtype=np.float64, keepdims=True)
+    np.testing.assert_allclose(jax.jit(core.total, static_argnums=1)(x, axes), exact, rtol=5e-7)
 
 
 @pytest.mark.parametrize("name", FAMILY)

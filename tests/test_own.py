@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from regjax import train as train_lib
-from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, ParallelConfig
 from regjax.errors import InputError
 
 OWN = """
@@ -79,6 +79,24 @@ def test_trains_as_any_other(own: str, name: str, parameters: int, tmp_path: Pat
     assert result["test_accuracy"] > 0.8
     params = train_lib.assemble(config(own + name)).shapes().train.params
     assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("mode", "sync", "sees"), [("pmap", True, "part"), ("jit", False, "whole")]
+)
+def test_its_batch_statistics_are_those_it_takes(
+    own: str, mode: str, sync: bool, sees: str
+) -> None:
+    made = config(own + "Net")
+    made.parallel = ParallelConfig(mode, sync_norm=sync)
+    with pytest.raises(
+        InputError, match=f"{sees} of a batch; set parallel.sync_norm to {not sync}"
+    ):
+        train_lib.assemble(made)
+    made.parallel.sync_norm = not sync
+    assert train_lib.assemble(made)
+    made.parallel.sync_norm, made.model.name = sync, own + "wide"
+    assert train_lib.assemble(made)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 import dataclasses
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rich.console import Console
 
@@ -17,6 +20,8 @@ from experiments import collectives
 from regjax import evaluate as evaluate_lib
 from regjax import models, parallel, program, state, strengths
 from regjax import train as train_lib
+from regjax.accumulation import make_gradient
+from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import (
     AugmentConfig,
@@ -27,8 +32,19 @@ from regjax.config import (
     PenaltyConfig,
     StoppingConfig,
 )
+from regjax.convolution import conv_general_dilated
+from regjax.data.splits import Split
 from regjax.errors import InputError, Interrupted
 from regjax.network import Network
+from regjax.normalization import (
+    BatchNorm,
+    BatchRenorm,
+    GhostBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
 from regjax.parallel import Parallel
 
 from .test_train import asked, assert_same_run, quiet, update_by_update
@@ -66,25 +82,52 @@ def data(shape: tuple[int, ...], examples: int) -> Arrays:
     return Arrays(jnp.asarray(x), jnp.asarray(y), jnp.zeros(()), jnp.ones(()))
 
 
-def trained(config: Config, where: Parallel, epochs: int, sync: bool = True) -> Any:
+class Mixed(nn.Module):
+    """A convolution, some norms of it added up, and a head."""
+
+    norms: tuple[Callable[..., nn.Module], ...]
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, train: bool = False, mask: Any = None, dropout_rate: Any = None
+    ) -> jax.Array:
+        x = nn.Conv(4, (3, 3), conv_general_dilated=conv_general_dilated)(x)
+        x = nn.relu(sum(norm()(x, train=train, mask=mask) for norm in self.norms))
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+BY_EXAMPLE = (LayerNorm, partial(GroupNorm, groups=2), InstanceNorm, RMSNorm)
+BY_JIT_ALONE = (partial(GhostBatchNorm, groups=4), BatchRenorm)
+
+
+def network(of: ModelConfig | str, axis_name: str | None) -> tuple[Network, tuple[int, ...]]:
+    """A config's network, or one with `all` norms or `others`; and the shape of its inputs."""
+    if isinstance(of, ModelConfig):
+        shape = (16, 16, 1) if of.name == "cnn" else (6,)  # the smallest that the CNN takes
+        return Network(of, models.build(of, shape, 3, axis_name), 3), shape
+    batch = partial(BatchNorm, axis_name=axis_name)
+    norms = {"all": (batch, *BY_EXAMPLE), "others": BY_JIT_ALONE}
+    return Network(ModelConfig(norm="none"), Mixed(norms[of]), 3), (6, 6, 1)
+
+
+def trained(config: Config, where: Parallel, epochs: int, case: str = "") -> Any:
     """Parameters, statistics and metrics after some epochs, in float64."""
     with jax.enable_x64(True):
-        arrays = data((6,), 40)
-        module = models.build(config.model, (6,), 3, where.spread.axis_name if sync else None)
-        network = Network(config.model, module, 3)
+        of, shape = network(case or config.model, where.spread.axis_name)
+        arrays = data(shape, 40)
         numbers = jax.tree.map(
             lambda x: x.astype(jnp.float64), strengths.from_config(config, len(arrays))
         )
         inputs, key = arrays.images[:5], jax.random.key(0)
 
         def start() -> Any:
-            run = state.init(config, network, numbers, inputs, key)
+            run = state.init(config, of, numbers, inputs, key)
             return jax.tree.map(
                 lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, run
             )
 
         run = jax.jit(start)()  # each buffer its own, to be donated
-        made = program.make_program(config, network, run, where)
+        made = program.make_program(config, of, run, where)
         run = jax.jit(lambda x: x, out_shardings=where.where(run))(run)  # also over processes
         arrays = where.put(arrays)
         for _ in range(epochs):
@@ -113,19 +156,102 @@ def test_devices_change_nothing(case: str, modes: Iterable[str]) -> None:
         jax.tree.map(close, alone, spread)
 
 
+def test_devices_change_no_norm() -> None:
+    """After a convolution, in 50 steps: within 1e-9."""
+    config = base(batch_size=16, penalty=PenaltyConfig(), optimizer=OptimizerConfig("sgd", 0.05))
+    alone = trained(config, Parallel(), 17, case="all")
+    for mode in ("jit", "pmap"):
+        spread = trained(config, parallel.on_devices(MODES[mode]), 17, case="all")
+        jax.tree.map(close, alone, spread)
+
+
 def close(a: np.ndarray, b: np.ndarray) -> None:
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_batch_norm_by_each_devices_part() -> None:
-    """Not synchronized, it is ghost batch norm with a group a device."""
-    epochs = 3
-    ghost = base(batch_size=16, model=ModelConfig(widths=(8,), norm="ghost_batch", norm_groups=8))
-    alone = trained(ghost, Parallel(), epochs)
-    own = base(batch_size=16, model=ModelConfig(widths=(8,), norm="batch"))
-    where = parallel.on_devices(ParallelConfig("pmap"))
-    spread = trained(own, where, epochs, sync=False)
-    jax.tree.map(close, alone, spread)
+def gradients(
+    of: ModelConfig | str, where: Parallel, rows: int, counts: Iterable[int]
+) -> list[Any]:
+    """Those at the start, in float32, of the first so many of some rows: the others are padding."""
+    made, shape = network(of, where.spread.axis_name)
+    config, examples = base(model=made.config), data(shape, 24)
+    numbers, key = strengths.from_config(config, 24), jax.random.key(0)
+    params, statistics = jax.jit(made.init)(key, examples.images)
+    of_batch = make_gradient(config, made, where.spread)
+
+    def gradient(images: jax.Array, labels: jax.Array, count: jax.Array) -> Any:
+        arrays = examples.replace(images=images, labels=labels)
+        indices, mask = (part[0] for part in where.spread.rows(jnp.arange(rows), rows))
+        batch = where.spread.place(arrays.take(indices, mask * (indices < count)))
+        return where.spread.total(of_batch(params, numbers, statistics, batch, key)[0])
+
+    compiled = where.compiled(gradient)
+    given = where.put((examples.images[:rows], examples.labels[:rows]))
+    return [jax.device_get(compiled(*given, np.int32(count))) for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("of", "modes", "counts"),
+    [
+        (ModelConfig("cnn", norm="batch"), ("jit", "pmap"), (24, 19)),
+        ("all", ("jit", "pmap"), (24, 19)),
+        ("others", ("jit",), (24,)),  # groups of a batch are not moved by padding
+    ],
+    ids=["cnn", "all", "others"],
+)
+def test_devices_give_the_same_gradient(
+    of: ModelConfig | str, modes: Iterable[str], counts: Iterable[int]
+) -> None:
+    """In float32, of batches that 8 devices divide and that they don't."""
+    alone = [gradients(of, Parallel(), count, [count])[0] for count in counts]
+    for mode in modes:
+        spread = gradients(of, parallel.on_devices(MODES[mode]), 24, counts)
+        for one, other in zip(alone, spread, strict=True):
+            assert_same_gradient(other, one)
+
+
+def assert_same_gradient(found: Any, expected: Any) -> None:
+    """Each leaf within 1e-6 of the whole gradient's norm.
+
+    Not of its own: the gradients of biases before batch norm are rounding alone.
+    """
+    whole = optax.tree.norm(expected)
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert a.dtype == np.float32
+        assert np.linalg.norm(a - b) <= 1e-6 * whole
+
+
+def by_part(parts: Assembled, rows: int) -> Any:
+    """Gradient and new statistics of a first batch, as a step has them, at the network's start."""
+    spread, key = parts.parallel.spread, jax.random.key(0)
+    params, statistics = jax.jit(parts.network.init)(key, jnp.zeros((2, 8, 8, 1)))
+    of_batch = make_gradient(parts.general, parts.network, spread)
+
+    def measured(train: Arrays) -> Any:
+        batch = spread.place(train.take(*(x[0] for x in spread.rows(jnp.arange(rows), rows))))
+        grads, found = of_batch(params, parts.strengths, statistics, batch, key)
+        return spread.total(grads), spread.average(found.statistics, batch.mask.sum())
+
+    images, labels = parts.data.splits["train"].first(rows)
+    return jax.device_get(parts.parallel.compiled(measured)(parts.placed(images, labels)))
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_batch_norm_by_each_devices_part(mode: str) -> None:
+    """Not synchronized: the mean by count of what each part has by itself; one has none."""
+    config = dataclasses.replace(digits(mode=mode, sync_norm=False), batch_size=20)
+    spread = by_part(train_lib.assemble(config), 20)
+    parts = train_lib.assemble(dataclasses.replace(config, parallel=ParallelConfig("single")))
+    images, labels = parts.data.splits["train"].first(20)
+
+    def alone(first: int) -> Any:
+        rows = slice(first, min(first + 3, 20))
+        split = Split(images[rows], labels[rows])
+        of = parts._replace(data=parts.data._replace(splits={"train": split}))
+        return jax.tree.map(lambda x: len(split.labels) / 20 * x, by_part(of, len(split.labels)))
+
+    mean = jax.tree.map(lambda *x: sum(x), *map(alone, range(0, 20, 3)))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), spread, mean)
 
 
 def test_parameters_are_divided() -> None:
@@ -179,6 +305,14 @@ def digits(**options: Any) -> Config:
 def test_pmap_refuses_norms_it_has_not(options: dict[str, Any]) -> None:
     config = dataclasses.replace(digits(mode="pmap"), model=ModelConfig(widths=(8,), **options))
     with pytest.raises(InputError, match="set it to jit"):
+        train_lib.assemble(config)
+
+
+@pytest.mark.parametrize("norm", ["ghost_batch", "batch_renorm"])
+def test_norms_that_devices_do_not_take_by_themselves(norm: str) -> None:
+    model = ModelConfig(widths=(8,), norm=norm, norm_groups=8)
+    config = dataclasses.replace(digits(sync_norm=False), model=model, batch_size=64)
+    with pytest.raises(InputError, match=rf"sync_norm is off, which model.norm '{norm}' has no"):
         train_lib.assemble(config)
 
 

@@ -129,17 +129,22 @@ def test_worker_processes_read_the_same(numbered: Path) -> None:
     assert read(rounds, 3, workers=2) == read(rounds, 3)
 
 
+@pytest.mark.parametrize("multiple", [1, 4])
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 @pytest.mark.parametrize("size", [1, 7, 32, 500])
-def test_shards_of_a_batch_are_the_batch(numbered: Path, size: int, count: int) -> None:
+def test_shards_of_a_batch_are_the_batch(
+    numbered: Path, size: int, count: int, multiple: int
+) -> None:
     train = drawn(numbered).splits["train"]
     whole = Batches(train, size, seed=3)
-    shards = [Batches(train, size, 3, (index, count)) for index in range(count)]
+    shards = [Batches(train, size, 3, (index, count), multiple) for index in range(count)]
     assert {len(shard) for shard in shards} == {len(whole)}
     for number in {0, len(whole) // 2, len(whole) - 1}:
         parts = [numbers(shard.read(1, number)) for shard in shards]
         assert joined(parts) == numbers(whole.read(1, number))
-        assert max(map(len, parts)) <= shards[0].held == -(-size // count)
+        assert max(map(len, parts)) <= shards[0].held
+    assert shards[0].held % multiple == 0
+    assert 0 <= shards[0].held - size / count < multiple
 
 
 def test_fingerprint(numbered: Path, tmp_path: Path) -> None:

@@ -236,20 +236,22 @@ class Batches:
       size: examples of a batch, over all shards.
       seed: of the first epoch's order; None: always the split's own order.
       shard: `(index, count)`: of each batch, which of so many parts is read here.
+      multiple: what the examples of a part are to be a multiple of, when padded.
     """
 
     split: Streamed
     size: int
     seed: int | None = None
     shard: tuple[int, int] = (0, 1)
+    multiple: int = 1
 
     def __len__(self) -> int:
         return -(-self.split.examples // self.size)
 
     @property
     def held(self) -> int:
-        """Examples of a batch that are read here; fewer in the last."""
-        return -(-self.size // self.shard[1])
+        """Rows of a part: the examples that are read here, and padding where they are fewer."""
+        return -(-self.size // (self.shard[1] * self.multiple)) * self.multiple
 
     def read(self, epoch: int, number: int) -> Split:
         """A batch of an epoch, both counted from 0."""

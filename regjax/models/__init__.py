@@ -10,6 +10,7 @@ from regjax.models.build import BATCH_NORMS, PLACES, build, initializer_name
 from regjax.models.cnn import CNN
 from regjax.models.layers import Dropouts
 from regjax.models.mlp import MLP
+from regjax.models.own import PREFIX as OWN
 from regjax.models.resnet import Block, ResNet
 from regjax.models.rnn import RNN, Cell, Recurrent, elman, gru, lstm
 from regjax.models.vit import EncoderBlock, ViT
@@ -18,6 +19,7 @@ __all__ = [
     "BATCH_NORMS",
     "CNN",
     "MLP",
+    "OWN",
     "PLACES",
     "RNN",
     "Block",

@@ -83,6 +83,20 @@ def ghost_batch_norm(
     >>> ghost_batch_norm(jnp.array([[1.0], [3.0], [5.0], [9.0]]), groups=2, epsilon=0.0)[0].ravel()
     Array([-1.,  1., -1.,  1.], dtype=float32)
     """
+    y, stats = by_group(x, groups, scale, bias, mask, epsilon)
+    mean, variance, count = (pooled(stats.count, values) for values in stats)
+    return y, Statistics(mean, variance, count)
+
+
+def by_group(
+    x: jax.Array,
+    groups: int,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    epsilon: Number,
+) -> tuple[jax.Array, Statistics]:
+    """`ghost_batch_norm` with the statistics of each group, `(groups, ...)`."""
     if groups < 1 or x.shape[0] % groups:
         raise ValueError(f"groups must divide the batch of {x.shape[0]}, got {groups}")
     _check_values(x.shape, groups)
@@ -91,13 +105,16 @@ def ghost_batch_norm(
     y, stats = jax.vmap(lambda part, rows: batch_norm(part, scale, bias, rows, epsilon))(
         parts, mask.reshape(groups, -1)
     )
-    weights = stats.count / jnp.maximum(stats.count.sum(), 1)
+    return y.reshape(x.shape), stats
 
-    def average(values: jax.Array) -> jax.Array:
-        return jnp.tensordot(weights, values, axes=1)
 
-    pooled = Statistics(average(stats.mean), average(stats.variance), average(stats.count))
-    return y.reshape(x.shape), pooled
+def pooled(count: jax.Array, values: jax.Array) -> jax.Array:
+    """The mean over groups `(groups, ...)` by count.
+
+    >>> pooled(jnp.array([1.0, 3.0]), jnp.array([[0.0], [4.0]]))
+    Array([3.], dtype=float32)
+    """
+    return jnp.tensordot(count / jnp.maximum(count.sum(), 1), values, axes=1)
 
 
 def batch_renorm(

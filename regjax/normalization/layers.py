@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from regjax.normalization.batch import batch_norm, batch_renorm, ghost_batch_norm
+from regjax.normalization.batch import batch_norm, batch_renorm, by_group, pooled
 from regjax.normalization.core import Statistics, normalize, per_channel, unbiased
 from regjax.normalization.sample import group_norm, instance_norm, layer_norm, rms_norm
 
@@ -93,8 +93,7 @@ class BatchNorm(_Norm):
         y, stats = self._normalize(x, affine, mask, epsilon, mean.value, variance.value)
         if not self.is_initializing():
             momentum = preset.momentum if self.momentum is None else self.momentum
-            spread = unbiased(stats) if preset.unbiased else stats.variance
-            for old, new in ((mean, stats.mean), (variance, spread)):
+            for old, new in zip((mean, variance), self._measured(stats), strict=True):
                 old.value = (1 - momentum) * old.value + momentum * new.reshape(shape)
         return y
 
@@ -110,6 +109,10 @@ class BatchNorm(_Norm):
         del mean, variance
         axis_name = None if self.is_initializing() else self.axis_name
         return batch_norm(x, *affine, mask, epsilon, axis_name)
+
+    def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of a batch as the running ones take them."""
+        return stats.mean, unbiased(stats) if PRESETS[self.preset].unbiased else stats.variance
 
 
 class GhostBatchNorm(BatchNorm):
@@ -131,7 +134,11 @@ class GhostBatchNorm(BatchNorm):
         variance: jax.Array,
     ) -> tuple[jax.Array, Statistics]:
         del mean, variance
-        return ghost_batch_norm(x, self.groups, *affine, mask, epsilon)
+        return by_group(x, self.groups, *affine, mask, epsilon)
+
+    def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
+        mean, variance = jax.vmap(super()._measured)(stats)  # unbiased, groups uneven too
+        return pooled(stats.count, mean), pooled(stats.count, variance)
 
 
 class BatchRenorm(BatchNorm):
