@@ -1,5 +1,8 @@
 """The fast convolution equals lax's, forward and backward."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +31,14 @@ def definition(x: jax.Array, kernel: jax.Array, padding: conv.Padding) -> jax.Ar
     )
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def value_and_gradients(
+    convolution: Callable[..., jax.Array], padding: conv.Padding, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, ...]:
+    y, pull = jax.vjp(lambda x, kernel: convolution(x, kernel, padding), x, kernel)
+    return y, *pull(example(y.shape, 2))
+
+
 @given(
     n=st.integers(1, 3),
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
@@ -45,19 +56,11 @@ def test_value_and_gradients_are_the_definitions(
     padding = (pads[:2], pads[2:])
     x, kernel = example((n, *size, channels[0]), 0), example((*window, *channels), 1)
 
-    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return conv.conv2d(x, kernel, padding)
-
-    def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return definition(x, kernel, padding)
-
-    mine, pull = jax.vjp(ours, x, kernel)
-    expected, expected_pull = jax.vjp(theirs, x, kernel)
-    np.testing.assert_allclose(mine, expected, atol=1e-4)
+    mine = value_and_gradients(conv.conv2d, padding, x, kernel)
+    expected = value_and_gradients(definition, padding, x, kernel)
     laxs = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=conv.NHWC)
-    np.testing.assert_allclose(mine, laxs, atol=1e-4)
-    cotangent = example(expected.shape, 2)
-    for got, want in zip(pull(cotangent), expected_pull(cotangent), strict=True):
+    np.testing.assert_allclose(mine[0], laxs, atol=1e-4)
+    for got, want in zip(mine, expected, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
@@ -70,10 +73,8 @@ def test_many_channels_take_winograds_way(size: tuple[int, int], padding: conv.P
     x, kernel = example((2, *size, 32), 0), 0.1 * example((3, 3, 32, 8), 1)
     assert conv.winograd.pays(x, kernel, padding)
     assert not conv.winograd.pays(x.astype(jnp.bfloat16), kernel, padding)
-    mine, pull = jax.vjp(lambda x, kernel: conv.conv2d(x, kernel, padding), x, kernel)
-    expected, expected_pull = jax.vjp(lambda x, kernel: definition(x, kernel, padding), x, kernel)
-    cotangent = example(expected.shape, 2)
-    got, wanted = (mine, *pull(cotangent)), (expected, *expected_pull(cotangent))
+    got = value_and_gradients(conv.conv2d, padding, x, kernel)
+    wanted = value_and_gradients(definition, padding, x, kernel)
     for ours, theirs in zip(got, wanted, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=3e-6 * float(jnp.abs(theirs).max()))
 
@@ -101,18 +102,21 @@ def test_drop_in_for_every_option(options: dict) -> None:
     kernel = example((3, 3, 4 // groups, 8) if numbers == conv.NHWC else (8, 4, 3, 3), 1)
     arguments = {"window_strides": (1, 1), "padding": "VALID", "dimension_numbers": numbers}
     arguments |= options
-    got = jax.grad(lambda k: jnp.sin(conv.conv_general_dilated(x, k, **arguments)).sum())(kernel)
-    want = jax.grad(lambda k: jnp.sin(lax.conv_general_dilated(x, k, **arguments)).sum())(kernel)
+    got, want = (
+        jax.jit(jax.grad(lambda k, f=f: jnp.sin(f(x, k, **arguments)).sum()))(kernel)
+        for f in (conv.conv_general_dilated, lax.conv_general_dilated)
+    )
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
 def test_under_vmap_is_a_loop() -> None:
     xs, kernels = example((3, 2, 6, 6, 2), 0), example((3, 3, 3, 2, 4), 1)
 
+    @jax.jit
     def gradient(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.grad(lambda k: jnp.sin(conv.conv2d(x, k, ((1, 1), (1, 1)))).sum())(kernel)
 
-    together = jax.vmap(gradient)(xs, kernels)
+    together = jax.jit(jax.vmap(gradient))(xs, kernels)
     for i in range(3):
         np.testing.assert_allclose(together[i], gradient(xs[i], kernels[i]), atol=1e-4)
 
