@@ -44,11 +44,24 @@ class Geometry(NamedTuple):
 
     def lax(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         """The convolution as JAX has it."""
-        numbers = channels_last(x.ndim - 2)
-        spreads = self.spread, self.dilation
+        where, numbers = self, channels_last(x.ndim - 2)
+        if min(map(min, self.padding)) < 0:  # jaxlib 0.10 reads past the end of x on a CPU
+            x, where = self.padded(x), plain(((0, 0),) * len(self.padding))
         return lax.conv_general_dilated(
-            x, kernel, self.strides, self.padding, *spreads, numbers, self.groups
+            x,
+            kernel,
+            self.strides,
+            where.padding,
+            where.spread,
+            self.dilation,
+            numbers,
+            self.groups,
         )
+
+    def padded(self, x: jax.Array) -> jax.Array:
+        """The input with its zeros, as the window meets it."""
+        edges = [(*pad, gap - 1) for pad, gap in zip(self.padding, self.spread, strict=True)]
+        return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
 def plain(padding: Padding) -> Geometry:
@@ -77,8 +90,7 @@ def shifted(x: jax.Array, window: Sequence[int], geometry: Geometry) -> list[jax
     >>> [seen.shape for seen in shifted(jnp.ones((1, 3, 3, 2)), (1, 2), plain(((0, 0), (0, 0))))]
     [(1, 3, 2, 2), (1, 3, 2, 2)]
     """
-    edges = [(*pad, gap - 1) for pad, gap in zip(geometry.padding, geometry.spread, strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    x = geometry.padded(x)
     n, *sizes, channels = x.shape
     reach = [(k - 1) * d for k, d in zip(window, geometry.dilation, strict=True)]
     last = [s - r for s, r in zip(sizes, reach, strict=True)]  # past the window's first place
@@ -166,3 +178,34 @@ def convolution(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
     if kernel.shape[-2] <= FEW:
         return shifted_sum(x, kernel, geometry)
     return product(patches(x, kernel.shape[:-2], geometry), kernel)
+
+
+def forward(
+    x: jax.Array, kernel: jax.Array, geometry: Geometry
+) -> tuple[jax.Array, tuple[jax.Array, Sizes, jax.Array]]:
+    """The convolution by patches, and what `backward` needs: the patches, x's shape, the kernel.
+
+    >>> forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))[0]
+    Array([[[24.]]], dtype=float32)
+    """
+    seen = patches(x, kernel.shape[:-2], geometry)
+    return product(seen, kernel), (seen, x.shape, kernel)
+
+
+def backward(
+    geometry: Geometry, kept: tuple[jax.Array, Sizes, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients of input and kernel, from what `forward` kept and the output's gradient.
+
+    >>> y, kept = forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))
+    >>> [gradient.sum() for gradient in backward(plain(((0, 0),)), kept, y)]
+    [Array(576., dtype=float32), Array(576., dtype=float32)]
+    """
+    seen, shape, kernel = kept
+    window = kernel.shape[:-2]
+
+    def again(x: jax.Array) -> jax.Array:
+        return product(patches(x, window, geometry), kernel)
+
+    (dx,) = jax.linear_transpose(again, jax.ShapeDtypeStruct(shape, dy.dtype))(dy)
+    return dx, kernel_gradient(seen, dy, window)

@@ -39,38 +39,16 @@ def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     return geometry.lax(x, kernel)
 
 
-def forward_by_patches(
-    geometry: Geometry, x: jax.Array, kernel: jax.Array
-) -> tuple[jax.Array, Any]:
-    """The output, and what `backward_by_patches` needs: a gradient of the kernel needs patches."""
-    seen = by_patches.patches(x, kernel.shape[:-2], geometry)
-    return by_patches.product(seen, kernel), (seen, x.shape, kernel)
-
-
-def backward_by_patches(
-    geometry: Geometry, kept: Any, dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The gradients of input and kernel."""
-    seen, shape, kernel = kept
-    window = kernel.shape[:-2]
-
-    def product(x: jax.Array) -> jax.Array:
-        return by_patches.product(by_patches.patches(x, window, geometry), kernel)
-
-    (dx,) = jax.linear_transpose(product, jax.ShapeDtypeStruct(shape, dy.dtype))(dy)
-    return dx, by_patches.kernel_gradient(seen, dy, window)
-
-
 def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
     if geometry.plain and winograd.pays(x, kernel, geometry.padding):
         return winograd.forward(x, kernel, geometry.padding)
-    return forward_by_patches(geometry, x, kernel)
+    return by_patches.forward(x, kernel, geometry)
 
 
 def _backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     if isinstance(kept[0], list):
         return winograd.backward(geometry.padding, kept, dy)
-    return backward_by_patches(geometry, kept, dy)
+    return by_patches.backward(geometry, kept, dy)
 
 
 convolution.defvjp(_forward, _backward)

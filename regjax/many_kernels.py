@@ -65,11 +65,10 @@ def _of_input(geometry: Geometry, shape: Sizes, dy: jax.Array, kernel: jax.Array
         x = jax.ShapeDtypeStruct(shape, dy.dtype)
         return jax.linear_transpose(lambda x: function(x, kernel), x)(dy)[0]
 
-    def by_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        seen = by_patches.patches(x, kernel.shape[:-2], geometry)
-        return by_patches.product(seen, kernel)
+    def many(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return by_patches.forward(x, kernel, geometry)[0]
 
-    return _product(partial(transpose, geometry.lax), partial(transpose, by_product), dy, kernel)
+    return _product(partial(transpose, geometry.lax), partial(transpose, many), dy, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"  # the oracle Keras, before anything imports it
-# Tests spend their time compiling: random bits take over a second at the default level. What one
-# process compiled the others of this session load, the command line's among them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Tests spend their time compiling: random bits take over a second at the default level, and kernels
+# emitted through MLIR twice as long as those through LLVM alone. What one process compiled the
+# others of this session load, the command line's among them.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 os.environ.setdefault("REGJAX_TESTS", os.path.join(tempfile.gettempdir(), f"regjax-{os.getpid()}"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["REGJAX_TESTS"])
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+import filelock
 import hypothesis
 import jax
 import pytest
@@ -73,10 +77,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def mnist_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFDS data_dir with MNIST, prepared by our builder from the original files."""
+    """A TFDS data_dir with MNIST, prepared by our builder from the original files.
+
+    Half a minute's work, so all workers of pytest-xdist read what the first of them prepared.
+    """
     from regjax import data
     from regjax.config import DataConfig
 
-    prepared = tmp_path_factory.mktemp("tfds")
-    data.load(DataConfig("tfds:mnist", str(prepared), str(REAL_DATA / "mnist")))
+    shared = tmp_path_factory.getbasetemp()
+    prepared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "mnist"
+    with filelock.FileLock(f"{prepared}.lock"):
+        data.load(DataConfig("tfds:mnist", str(prepared), str(REAL_DATA / "mnist")))
     return prepared

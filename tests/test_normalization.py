@@ -66,10 +66,15 @@ def same_as_torch(
     expected = theirs(*tensors)
     (weights,) = values(seed + 1, str(inputs[0].dtype), tuple(expected.shape))
     expected.backward(torch.tensor(weights))
+
+    @jax.jit
+    def both(weights: jax.Array, *inputs: jax.Array) -> Any:
+        y, pull = jax.vjp(ours, *inputs)
+        return y, pull(weights)
+
     with jax.enable_x64(inputs[0].dtype == np.float64):
-        y, pull = jax.vjp(ours, *map(jnp.asarray, inputs))
+        y, gradients = both(jnp.asarray(back(weights)), *map(jnp.asarray, inputs))
         compare(block, owner, y, back(expected.detach().numpy()))
-        gradients = pull(jnp.asarray(back(weights)))
     for i, (mine, tensor) in enumerate(zip(gradients, tensors, strict=True)):
         assert tensor.grad is not None
         grad = tensor.grad.numpy()
@@ -252,9 +257,10 @@ def after_three_batches(layer: Any, shape: tuple[int, ...], dtype: str) -> tuple
     with jax.enable_x64(dtype == "float64"):
         variables = layer.init(jax.random.key(0), jnp.asarray(xs[0]), train=False)
         variables = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
+        train = jax.jit(partial(layer.apply, train=True, mutable=["batch_stats"]))
         outputs = []
         for x in xs[:3]:
-            y, updates = layer.apply(variables, jnp.asarray(x), train=True, mutable=["batch_stats"])
+            y, updates = train(variables, jnp.asarray(x))
             variables = {**variables, **updates}
             outputs.append(y)
         outputs.append(layer.apply(variables, jnp.asarray(xs[3]), train=False))
@@ -414,11 +420,13 @@ def test_batch_norm_over_8_devices_is_batch_norm_of_the_whole(counts: list[int])
 
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     data = PartitionSpec("data")
-    together = jax.shard_map(
-        partial(loss, axis_name="data"),
-        mesh=mesh,
-        in_specs=(data, data),
-        out_specs=(data, PartitionSpec()),
+    together = jax.jit(
+        jax.shard_map(
+            partial(loss, axis_name="data"),
+            mesh=mesh,
+            in_specs=(data, data),
+            out_specs=(data, PartitionSpec()),
+        )
     )
     expected, whole = loss(x, mask, None)
     y, stats = together(x, mask)
@@ -426,11 +434,11 @@ def test_batch_norm_over_8_devices_is_batch_norm_of_the_whole(counts: list[int])
     for ours, theirs in zip(stats, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     np.testing.assert_allclose(
-        jax.grad(lambda x: together(x, mask)[0].sum())(x),
-        jax.grad(lambda x: loss(x, mask, None)[0].sum())(x),
+        jax.jit(jax.grad(lambda x: together(x, mask)[0].sum()))(x),
+        jax.jit(jax.grad(lambda x: loss(x, mask, None)[0].sum()))(x),
         atol=1e-5,
     )
-    mapped = jax.vmap(partial(loss, axis_name="lanes"), axis_name="lanes")
+    mapped = jax.jit(jax.vmap(partial(loss, axis_name="lanes"), axis_name="lanes"))
     y, _ = mapped(x.reshape(8, 4, 5, 8), mask.reshape(8, 4))
     np.testing.assert_allclose(y.reshape(x.shape), expected, atol=1e-5)
 
@@ -548,8 +556,9 @@ def test_bad_shapes(call: Any, message: str) -> None:
 def test_layers_with_running_statistics_reach_those_of_the_data(layer: Any) -> None:
     x = example((64, 8))[0]
     variables = layer.init(jax.random.key(0), x, train=False)
+    train = jax.jit(partial(layer.apply, train=True, mutable=["batch_stats"]))
     for _ in range(200):
-        y, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        y, updates = train(variables, x)
         variables = {**variables, **updates}
     running = variables["batch_stats"]
     np.testing.assert_allclose(running["mean"], x.mean(0), rtol=1e-3)

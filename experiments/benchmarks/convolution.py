@@ -138,8 +138,8 @@ def jax_way(way: str, layer: Layer) -> Any:
         )
     else:
         function.defvjp(
-            partial(convolution.forward_by_patches, geometry),
-            partial(convolution.backward_by_patches, geometry),
+            lambda x, kernel: by_patches.forward(x, kernel, geometry),
+            partial(by_patches.backward, geometry),
         )
     return function
 
