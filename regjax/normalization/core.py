@@ -83,7 +83,7 @@ def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     axes = sorted(axes)
     if jax.default_backend() != "cpu":
         return x.sum(tuple(axes), keepdims=True)
-    for axis in reversed(axes):
+    for axis in (*axes[1:], *axes[:1]):
         x = _total(x, axis)
     return x
 
