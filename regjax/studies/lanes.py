@@ -31,12 +31,14 @@ class Job(NamedTuple):
       splits: where its best weights are measured.
       after_epoch: is given each epoch's metrics; whether to go on.
       owner: whose it is.
+      weights: whether its record also holds its best weights, a `TrainState`.
     """
 
     config: Config
     splits: tuple[str, ...]
     after_epoch: Callable[[Line], bool]
     owner: Any = None
+    weights: bool = False
 
 
 class Lanes(Protocol):
@@ -94,6 +96,7 @@ class Lane:
                 for name in CURVES
                 if name in self.lines[0]
             },
+            **({"weights": best} if self.job.weights else {}),
         }
 
 

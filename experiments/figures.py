@@ -1,0 +1,91 @@
+"""The look of an experiment's figure: colour-blind safe, with intervals."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from regjax.comparison import estimate
+
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888"]
+MARKERS = "os^DvPX"
+STYLE: dict[str, Any] = {
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#dddddd",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+}
+
+
+def render(draw: Callable[[Figure], None], width: float = 8.0, height: float = 3.8) -> bytes:
+    """A figure as a PNG.
+
+    Args:
+      draw: draws on the empty figure that it is given; it may change its size.
+      width, height: in inches.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def curve(axes: Axes, x: Sequence[float] | np.ndarray, y: Any, label: str, number: int = 0) -> None:
+    """A line of means over seeds with the band of their 95 % intervals.
+
+    Args:
+      axes: where.
+      x: `(points,)`.
+      y: `(seeds, points)`; a point may be NaN for some seeds.
+      label: for the legend.
+      number: of the line, which gives its colour and marker.
+    """
+    middles = [estimate(column) for column in np.asarray(y, float).T]
+    mean, low, high = (np.array(part) for part in zip(*middles, strict=True))
+    colour = COLOURS[number % len(COLOURS)]
+    marker = MARKERS[number % len(MARKERS)] if len(mean) <= 20 else None
+    axes.plot(x, mean, color=colour, marker=marker, ms=4, lw=1.5, label=label)
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def bars(axes: Axes, values: dict[str, Any], across: bool = True) -> None:
+    """Means over seeds with 95 % intervals, and each seed as a dot, one row a name.
+
+    Args:
+      axes: where.
+      values: by name, `(seeds,)`.
+      across: names on the left and values across, else names below.
+    """
+    for place, (name, of_seeds) in enumerate(values.items()):
+        of_seeds = np.asarray(of_seeds, float)
+        of_seeds = of_seeds[np.isfinite(of_seeds)]
+        mean, low, high = estimate(of_seeds)
+        colour = COLOURS[place % len(COLOURS)]
+        reach = np.nan_to_num([[mean - low], [high - mean]])
+        beside = np.full(len(of_seeds), place + 0.2)
+        error: dict[str, Any] = {"fmt": "o", "color": colour, "ms": 6, "capsize": 4, "lw": 2}
+        if across:
+            axes.errorbar([mean], [place], xerr=reach, **error)
+            axes.plot(of_seeds, beside, ".", color=colour, alpha=0.4, ms=4)
+        else:
+            axes.errorbar([place], [mean], yerr=reach, **error)
+            axes.plot(beside, of_seeds, ".", color=colour, alpha=0.4, ms=4)
+    names, ticks = list(values), range(len(values))
+    if across:
+        axes.set_yticks(ticks, names)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+    else:
+        axes.set_xticks(ticks, names)
+        axes.set_xlim(-0.5, len(values) - 0.5)

@@ -1,0 +1,79 @@
+"""Many runs trained at once, for a question about them all."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from regjax import config as config_lib
+from regjax.config import Config
+from regjax.studies.lanes import Job, Record
+from regjax.studies.shared import Shared
+from regjax.studies.vectorized import Vectorized
+
+WIDTH = 64  # lanes, at most
+
+
+def over_seeds(
+    config: Config, seeds: Sequence[int], settings: Sequence[Mapping[str, Any]] = ({},)
+) -> list[Config]:
+    """A config with every setting and every seed; all seeds of the first setting come first.
+
+    >>> runs = over_seeds(Config(), range(2), [{"epochs": 1}, {"epochs": 2}])
+    >>> [(run.epochs, run.seed) for run in runs]
+    [(1, 0), (1, 1), (2, 0), (2, 1)]
+    """
+    return [
+        config_lib.with_setting(config, {**setting, "seed": seed})
+        for setting in settings
+        for seed in seeds
+    ]
+
+
+def train(
+    runs: Sequence[Config], splits: Sequence[str] = ("train", "test"), weights: bool = False
+) -> list[Record]:
+    """Trains runs, those that differ in numbers and seeds only as lanes of one program.
+
+    Each is a run as `regjax train` has it, up to rounding, and stops as its config says.
+
+    Args:
+      runs: their configs.
+      splits: where the best epoch's weights are measured.
+      weights: whether a record holds them too (`record["weights"].evaluated()`).
+
+    Returns:
+      For each run, in order, `SPLIT_accuracy`, `SPLIT_loss`, `best_epoch`, `epochs`,
+      `stopped_because`, and `curves`, lists of an epoch's numbers by name.
+
+    Raises:
+      InputError: a config that cannot work.
+    """
+    shared, records = Shared(), {}
+    programs: dict[str, list[int]] = defaultdict(list)
+    checked = [config_lib.check(run) for run in runs]
+    for i, run in enumerate(checked):
+        key = shared.program_key(shared.assemble(run))
+        programs[f"{key} {run.data!r} {run.epochs}"].append(i)
+    for numbers in programs.values():
+        lanes = Vectorized(shared, min(WIDTH, len(numbers)))
+        for i in numbers:
+            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, weights))
+        left = len(numbers)
+        while left:
+            ended = lanes.epoch()
+            records |= {job.owner: record for job, record in ended}
+            left -= len(ended)
+    return [records[i] for i in range(len(runs))]
+
+
+def column(records: Sequence[Record], name: str, settings: int = 1) -> np.ndarray:
+    """A number of each record of `over_seeds`, `(settings, seeds)`; NaN where there is none.
+
+    >>> column([{"a": 1.0}, {"a": 2.0}, {"a": None}, {}], "a", settings=2)
+    array([[ 1.,  2.],
+           [nan, nan]])
+    """
+    values = [np.nan if r.get(name) is None else r[name] for r in records]
+    return np.array(values, float).reshape(settings, -1)
