@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regjax import assembly
 from regjax import config as config_lib
 from regjax.config import Config
 from regjax.studies.lanes import Job, Record
@@ -32,7 +33,10 @@ def over_seeds(
 
 
 def train(
-    runs: Sequence[Config], splits: Sequence[str] = ("train", "test"), weights: bool = False
+    runs: Sequence[Config],
+    splits: Sequence[str] = ("train", "test"),
+    last: bool = False,
+    weights: bool = False,
 ) -> list[Record]:
     """Trains runs, those that differ in numbers and seeds only as lanes of one program.
 
@@ -41,7 +45,8 @@ def train(
     Args:
       runs: their configs.
       splits: where the best epoch's weights are measured.
-      weights: whether a record holds them too (`record["weights"].evaluated()`).
+      last: measure the last epoch's in their place.
+      weights: whether a record holds these weights too, see `outputs`.
 
     Returns:
       For each run, in order, `SPLIT_accuracy`, `SPLIT_loss`, `best_epoch`, `epochs`,
@@ -59,13 +64,21 @@ def train(
     for numbers in programs.values():
         lanes = Vectorized(shared, min(WIDTH, len(numbers)))
         for i in numbers:
-            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, weights))
+            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, last, weights))
         left = len(numbers)
         while left:
             ended = lanes.epoch()
             records |= {job.owner: record for job, record in ended}
             left -= len(ended)
     return [records[i] for i in range(len(runs))]
+
+
+def outputs(run: Config, record: Record, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Logits `(N, K)` of a record's weights on a split of its run, and the labels `(N,)`."""
+    parts = assembly.assemble(run)
+    batch = parts.whole(split).take(np.arange(parts.data.splits[split].examples), np.ones(1))
+    logits, _ = parts.network.apply(*record["weights"].evaluated(), batch.images)
+    return np.asarray(logits), np.asarray(batch.labels)
 
 
 def column(records: Sequence[Record], name: str, settings: int = 1) -> np.ndarray:
