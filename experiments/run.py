@@ -79,7 +79,7 @@ def claim_workdir(setting: Setting) -> None:
       InputError: it is of others, whose results would be lost.
     """
     file = setting.workdir / "setting.json"
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(OSError, ValueError):
         there = json.loads(file.read_text())
         if there != _identity(setting):
             raise InputError(
