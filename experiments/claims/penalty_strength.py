@@ -3,8 +3,8 @@
 P5. "Too strong a penalty underfits, too weak overfits."
 P7. "The smaller λ, the better", the finding of the experiment that this project started from.
 
-Method: an MLP (64, 64) on 300 digits, Adam, no norm; λ of L1 and of L2 (½Σw² has the weight λ) over
-every parameter, on a grid from 1e-6 to 1, decade by decade, and 0; each over the same seeds, which
+Method: an MLP (64, 64) on 300 digits, Adam, no norm; λ of L1 and of L2 (λ·Σw²) over every
+parameter, on a grid from 1e-6 to 1, decade by decade, and 0; each over the same seeds, which
 also draw the splits. P5: 60 epochs, the last one's weights; the best λ of a penalty is that of the
 largest mean accuracy on `select`, and all is compared with it on `test`. P7: as in the experiment,
 λ from 1e-6 to 1e-2, early stopping with patience 5.
