@@ -1,6 +1,7 @@
 """Diagnostics against closed forms, NumPy, SciPy, scikit-learn and dense Hessians."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regjax import diagnostics
+from regjax import by_patches, diagnostics, many_kernels
 from regjax.models.mlp import MLP
 from regjax.models.rnn import RNN, gru
 
@@ -202,6 +203,25 @@ def test_ritz_values_of_few_different_eigenvalues_stay_between_them(curvatures: 
     found = diagnostics.ritz_values(quadratic, jnp.ones(4), KEY)
     np.testing.assert_allclose(found[-1], max(curvatures), rtol=1e-5)
     np.testing.assert_allclose(found[0], min(curvatures), rtol=1e-5)
+
+
+def test_hessian_vector_of_a_convolution_with_rules_of_its_own() -> None:
+    """As lanes and GPUs have it, which forward mode does not pass."""
+    window = by_patches.plain(((1, 1), (1, 1)))
+    x, kernel = jnp.asarray(RNG.normal(size=(2, 4, 4, 1))), jnp.ones((3, 3, 1, 2))
+    dimensions = ("NHWC", "HWIO", "NHWC")
+
+    def through(convolution: Any) -> jax.Array:
+        def loss(w: jax.Array) -> jax.Array:
+            return jnp.square(jnp.tanh(convolution(x.astype(w.dtype), w))).mean()
+
+        return jax.jit(lambda w: diagnostics.hessian_vector(loss, w, w + 1))(kernel)
+
+    def plain(x: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=dimensions)
+
+    ours = through(partial(many_kernels.convolution, window))
+    np.testing.assert_allclose(ours, through(plain), rtol=1e-4, atol=1e-7)
 
 
 def test_sam_sharpness_is_the_step_of_sam_and_nears_the_maximum_of_the_ball() -> None:
