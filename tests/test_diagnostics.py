@@ -12,6 +12,7 @@ import pytest
 import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 from regjax import by_patches, diagnostics, many_kernels
 from regjax.models.mlp import MLP
@@ -36,11 +37,11 @@ value, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
 
 
 def flat(tree: Any) -> np.ndarray:
-    return np.asarray(jax.flatten_util.ravel_pytree(tree)[0])
+    return np.asarray(ravel_pytree(tree)[0])
 
 
 def dense_hessian(function: Any, params: Any) -> np.ndarray:
-    start, unflatten = jax.flatten_util.ravel_pytree(params)
+    start, unflatten = ravel_pytree(params)
     return np.asarray(jax.jit(jax.hessian(lambda w: function(unflatten(w))))(start))
 
 
@@ -227,7 +228,7 @@ def test_hessian_vector_of_a_convolution_with_rules_of_its_own() -> None:
 def test_sam_sharpness_is_the_step_of_sam_and_nears_the_maximum_of_the_ball() -> None:
     rho = 0.3
     slopes = flat(gradient(PARAMS))
-    start, unflatten = jax.flatten_util.ravel_pytree(PARAMS)
+    start, unflatten = ravel_pytree(PARAMS)
     there = value(unflatten(start + rho * slopes / np.linalg.norm(slopes)))
     one = jax.jit(lambda p: diagnostics.sam_sharpness(loss, p, rho))(PARAMS)
     np.testing.assert_allclose(one, there - value(PARAMS), rtol=1e-4)
