@@ -164,7 +164,7 @@ def _calibration(axes: Any, bins: dict[str, Any]) -> None:
     centres, width = (values["lower"] + values["upper"]) / 2, values["upper"] - values["lower"]
     style = {"color": COLOURS[1], "alpha": 0.4, "label": "share of the examples"}
     axes.bar(centres, shares, 0.9 * width, **style)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("Confidence")
     axes.set_ylabel("Accuracy")

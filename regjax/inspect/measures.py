@@ -84,13 +84,16 @@ def inspect(path: str | Path, split: str = "valid") -> dict[str, Any]:
       InputError: what `evaluate` raises.
     """
     parts, run = best(path)
+    refit = is_refitted(Workdir(path), parts.config)
+    return {"split": split, "epoch": int(run.epoch), "refit": refit, **measure(parts, run, split)}
+
+
+def measure(parts: Assembled, run: RunState, split: str) -> dict[str, Any]:
+    """The numbers of `inspect`, of a run's parts and its state."""
     outputs, labels = predictions(parts, run, split)
     look = _look(parts, run, split)
     curvature = _sharpness(look)
     found: dict[str, Any] = {
-        "split": split,
-        "epoch": int(run.epoch),
-        "refit": is_refitted(Workdir(path), parts.config),
         "examples": len(labels),
         "measured": len(look.batch.labels),
         "loss": _mean(example_losses(parts.config, jnp.asarray(outputs), jnp.asarray(labels))),
