@@ -136,8 +136,12 @@ def _train_here(config: Config, workdir: str, writers: str, profile: str) -> Non
 def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:
     del argv
     _workdir_flag(values)
+    _split_flags(values, "test")
+
+
+def _split_flags(values: flags.FlagValues, default: str) -> None:
     splits = ["train", "valid", "select", "test"]
-    flags.DEFINE_enum("split", "test", splits, "the split to evaluate", flag_values=values)
+    flags.DEFINE_enum("split", default, splits, "the split to look at", flag_values=values)
     flags.DEFINE_bool("json", False, "print JSON instead of text", flag_values=values)
 
 
@@ -157,6 +161,28 @@ def _evaluate(values: flags.FlagValues) -> None:
         console.print(evaluate.table(measured))
     numbers = [f"{key} {measured[key]:.6g}" for key in evaluate.NUMBERS if key in measured]
     progress.say(console, "  ".join(numbers))
+
+
+def _define_inspect(values: flags.FlagValues, argv: list[str]) -> None:
+    del argv
+    _workdir_flag(values)
+    _split_flags(values, "valid")
+
+
+def _inspect(values: flags.FlagValues) -> None:
+    workdir = _required(values, "workdir", "give the folder of a trained run")
+    from regjax import inspect, programs, progress
+    from regjax.workdir import plain
+
+    programs.keep()
+    found = inspect.inspect(workdir, values["split"].value or "valid")
+    figures = inspect.write(workdir, found)
+    if values["json"].value:
+        print(json.dumps(plain(found), indent=2))
+        return
+    console = _console()
+    inspect.show(found, console)
+    progress.say(console, f"figures in {figures}")
 
 
 def _define_study(values: flags.FlagValues, argv: list[str]) -> None:
@@ -263,6 +289,12 @@ COMMANDS = {
         "regjax evaluate --workdir=runs/digits --split=test",
         _define_evaluate,
         _evaluate,
+    ),
+    "inspect": Command(
+        "a trained run from inside: layers, gradients, sharpness, calibration; with figures",
+        "regjax inspect --workdir=runs/digits --split=valid",
+        _define_inspect,
+        _inspect,
     ),
     "study": Command(
         "search over arms and ranges, confirm each arm's best on fresh seeds, write a report",

@@ -42,7 +42,7 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
     config.parallel = ParallelConfig("single")  # whatever it was trained on
     parts = assemble(config)
     folder, shapes = workdir.checkpoints, parts.shapes()
-    if _is_refitted(workdir, config):
+    if is_refitted(workdir, config):
         folder, shapes = workdir.refit, refitted(parts).shapes()
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest()
@@ -57,8 +57,29 @@ def best(path: str | Path) -> tuple[Assembled, RunState]:
         return parts, checkpoints.restore(number, shapes)
 
 
-def _is_refitted(workdir: Workdir, config: Config) -> bool:
+def is_refitted(workdir: Workdir, config: Config) -> bool:
+    """Whether the run is looked at after its refit."""
     return config.stopping.refit != "none" and workdir.read_result() is not None
+
+
+def predictions(parts: Assembled, run: RunState, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the network's outputs `(N, K)` on a whole split, and its labels `(N,)`.
+
+    Raises:
+      InputError: an empty split.
+    """
+    if not parts.data.splits[split].examples:
+        raise InputError(f"--split={split} of this run is empty; choose another")
+    predict = jax.jit(step.make_predict(parts.config, parts.network))
+    found = []
+    with feed.once(parts, (split,)) as given:
+        for arrays in itertools.chain.from_iterable(arrays for _, arrays in given):
+            counted = arrays.counted()
+            kept = slice(None) if counted is None else np.asarray(counted)
+            outputs, labels = predict(run.train, arrays), arrays.all_labels()
+            found.append((np.asarray(outputs)[kept], np.asarray(labels)[kept]))
+    outputs, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return outputs, labels
 
 
 def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
@@ -78,22 +99,12 @@ def evaluate(path: str | Path, split: str = "test") -> dict[str, Any]:
       InputError: what `best` raises, or an empty split.
     """
     parts, run = best(path)
-    if not parts.data.splits[split].examples:
-        raise InputError(f"--split={split} of this run is empty; choose another")
-    predict = jax.jit(step.make_predict(parts.config, parts.network))
-    found = []
-    with feed.once(parts, (split,)) as given:
-        for arrays in itertools.chain.from_iterable(arrays for _, arrays in given):
-            counted = arrays.counted()
-            kept = slice(None) if counted is None else np.asarray(counted)
-            outputs, labels = predict(run.train, arrays), arrays.all_labels()
-            found.append((np.asarray(outputs)[kept], np.asarray(labels)[kept]))
-    outputs, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    outputs, labels = predictions(parts, run, split)
     judge = _regression if parts.config.data.task == "regression" else _classification
     return {
         "split": split,
         "epoch": int(run.epoch),
-        "refit": _is_refitted(Workdir(path), parts.config),
+        "refit": is_refitted(Workdir(path), parts.config),
         "examples": len(labels),
         "loss": float(
             example_losses(parts.config, jnp.asarray(outputs), jnp.asarray(labels)).mean()

@@ -170,6 +170,8 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     def of(value: Any) -> Any:
         if isinstance(value, dict):
             return plain(value)
+        if isinstance(value, list):
+            return [of(x) for x in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {name: of(value) for name, value in values.items()}
@@ -177,9 +179,14 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, text: str) -> None:
     """Writes a file in one atomic step: a reader or a kill sees the old one or the new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

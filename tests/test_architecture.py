@@ -67,6 +67,8 @@ FLOORS = {
         "progress",
         "train",
         "evaluate",
+        "inspect",
+        "drawing",
         "show",
         "studies",
         "watch",

@@ -1,6 +1,7 @@
 """Diagnostics against closed forms, NumPy, SciPy, scikit-learn and dense Hessians."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,8 +12,9 @@ import pytest
 import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
-from regjax import diagnostics
+from regjax import by_patches, diagnostics, many_kernels
 from regjax.models.mlp import MLP
 from regjax.models.rnn import RNN, gru
 
@@ -35,11 +37,11 @@ value, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
 
 
 def flat(tree: Any) -> np.ndarray:
-    return np.asarray(jax.flatten_util.ravel_pytree(tree)[0])
+    return np.asarray(ravel_pytree(tree)[0])
 
 
 def dense_hessian(function: Any, params: Any) -> np.ndarray:
-    start, unflatten = jax.flatten_util.ravel_pytree(params)
+    start, unflatten = ravel_pytree(params)
     return np.asarray(jax.jit(jax.hessian(lambda w: function(unflatten(w))))(start))
 
 
@@ -204,10 +206,29 @@ def test_ritz_values_of_few_different_eigenvalues_stay_between_them(curvatures: 
     np.testing.assert_allclose(found[0], min(curvatures), rtol=1e-5)
 
 
+def test_hessian_vector_of_a_convolution_with_rules_of_its_own() -> None:
+    """As lanes and GPUs have it, which forward mode does not pass."""
+    window = by_patches.plain(((1, 1), (1, 1)))
+    x, kernel = jnp.asarray(RNG.normal(size=(2, 4, 4, 1))), jnp.ones((3, 3, 1, 2))
+    dimensions = ("NHWC", "HWIO", "NHWC")
+
+    def through(convolution: Any) -> jax.Array:
+        def loss(w: jax.Array) -> jax.Array:
+            return jnp.square(jnp.tanh(convolution(x.astype(w.dtype), w))).mean()
+
+        return jax.jit(lambda w: diagnostics.hessian_vector(loss, w, w + 1))(kernel)
+
+    def plain(x: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=dimensions)
+
+    ours = through(partial(many_kernels.convolution, window))
+    np.testing.assert_allclose(ours, through(plain), rtol=1e-4, atol=1e-7)
+
+
 def test_sam_sharpness_is_the_step_of_sam_and_nears_the_maximum_of_the_ball() -> None:
     rho = 0.3
     slopes = flat(gradient(PARAMS))
-    start, unflatten = jax.flatten_util.ravel_pytree(PARAMS)
+    start, unflatten = ravel_pytree(PARAMS)
     there = value(unflatten(start + rho * slopes / np.linalg.norm(slopes)))
     one = jax.jit(lambda p: diagnostics.sam_sharpness(loss, p, rho))(PARAMS)
     np.testing.assert_allclose(one, there - value(PARAMS), rtol=1e-4)

@@ -1,6 +1,7 @@
 """Named splits: drawn by seed, stratified on request, never overlapping."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,11 @@ class Split(NamedTuple):
     def first(self, count: int) -> "Split":
         """The first few of them."""
         return Split(self.images[:count], self.labels[:count])
+
+    def read(self, positions: Sequence[int]) -> "Split":
+        """The examples at some positions of the split."""
+        chosen = np.asarray(positions)
+        return Split(self.images[chosen], self.labels[chosen])
 
 
 class Rows(NamedTuple):

@@ -10,10 +10,11 @@ from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 Number = jax.Array | float
+Count = jax.Array | int
 Loss = Callable[[PyTree], jax.Array]
 
 
-def sam_sharpness(loss: Loss, params: PyTree, rho: Number = 0.05, steps: int = 1) -> jax.Array:
+def sam_sharpness(loss: Loss, params: PyTree, rho: Number = 0.05, steps: Count = 1) -> jax.Array:
     """max over ‖ε‖₂ ≤ ρ of L(w + ε) − L(w), as far as ascent finds it (Foret et al. 2021).
 
     One step is theirs, ε = ρ·g / ‖g‖. More go on from there, each as long, along the
@@ -24,7 +25,7 @@ def sam_sharpness(loss: Loss, params: PyTree, rho: Number = 0.05, steps: int = 1
       loss: `loss(params) -> scalar`.
       params: w.
       rho: ρ, may be traced.
-      steps: K, static; one gradient each.
+      steps: K, may be traced; one gradient each.
 
     >>> sam_sharpness(lambda w: (w**2).sum(), jnp.array([1.0]), 0.5)  # 1.5² − 1²
     Array(1.25, dtype=float32)
@@ -46,12 +47,19 @@ def sam_sharpness(loss: Loss, params: PyTree, rho: Number = 0.05, steps: int = 1
 
 
 def hessian_vector(loss: Loss, params: PyTree, vector: PyTree) -> PyTree:
-    """H·v, the derivative of the gradient along v: one gradient's cost, twice or thrice.
+    """H·v, the gradient of ⟨∇L, v⟩: a few times the cost of a gradient.
+
+    In reverse mode twice, which convolutions with rules of their own know, as those of
+    `regjax.convolution` on a GPU; forward mode they do not.
 
     >>> hessian_vector(lambda w: (w**3).sum(), jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0]))
     Array([ 6., 12.], dtype=float32)
     """
-    return jax.jvp(jax.grad(loss), (params,), (vector,))[1]
+
+    def along(params: PyTree) -> jax.Array:
+        return jnp.asarray(optax.tree.vdot(jax.grad(loss)(params), vector))
+
+    return jax.grad(along)(params)
 
 
 def ritz_values(loss: Loss, params: PyTree, key: jax.Array, steps: int = 32) -> jax.Array:

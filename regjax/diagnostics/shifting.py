@@ -49,11 +49,11 @@ def covariate_shift(
     Args:
       loss: `loss(params) -> scalar` of the batch whose update it was.
       before, after: parameters before the update and after it.
-      layers: paths in order of depth, without those of their parts: each layer is all leaves under
-        its path. Leaves under none of them stay as before.
+      layers: paths in order of depth. A leaf is of the longest path that it is under, and stays as
+        before if it is under none.
 
     Raises:
-      ValueError: a path with nothing under it.
+      ValueError: a path without a leaf.
 
     >>> loss = lambda w: (w["a"] * w["b"]) ** 2 / 2
     >>> shift = covariate_shift(loss, {"a": 1.0, "b": 1.0}, {"a": 0.5, "b": 2.0}, ["a", "b"])
@@ -116,12 +116,12 @@ def moment_shift(before: jax.Array, after: jax.Array) -> MomentShift:
 def _layer_of(names: list[str], layers: Sequence[str]) -> list[int | None]:
     """The number of each leaf's layer."""
     found: list[int | None] = [None] * len(names)
-    for number, layer in enumerate(layers):
-        inside = [i for i, n in enumerate(names) if n == layer or n.startswith(f"{layer}/")]
-        if not inside:
-            raise ValueError(f"no parameter is under '{layer}'; there are {', '.join(names)}")
-        for i in inside:
-            found[i] = number
+    for number, layer in sorted(enumerate(layers), key=lambda pair: len(pair[1])):
+        for i, name in enumerate(names):
+            if name == layer or name.startswith(f"{layer}/"):
+                found[i] = number
+    if missing := [layer for number, layer in enumerate(layers) if number not in found]:
+        raise ValueError(f"no parameter is under '{missing[0]}'; there are {', '.join(names)}")
     return found
 
 

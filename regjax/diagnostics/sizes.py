@@ -1,11 +1,13 @@
 """Learning curves over the size of the training set."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from scipy import optimize
+
+Numbers = Sequence[float] | np.ndarray
 
 
 class PowerLaw(NamedTuple):
@@ -21,7 +23,7 @@ class PowerLaw(NamedTuple):
     scale: float
     exponent: float
 
-    def at(self, size: float) -> float:
+    def at(self, size: Any) -> Any:
         """The error at a size."""
         return self.floor + self.scale * size**-self.exponent
 
@@ -44,7 +46,7 @@ def nested_subsets(key: jax.Array, examples: int, sizes: Sequence[int]) -> list[
     return [order[:size] for size in sizes]
 
 
-def power_law(sizes: Sequence[float], errors: Sequence[float]) -> PowerLaw:
+def power_law(sizes: Numbers, errors: Numbers) -> PowerLaw:
     """Fits a power law by least squares of the errors, with all three numbers ≥ 0.
 
     For a given exponent floor and scale are a non-negative least-squares problem, so that only the

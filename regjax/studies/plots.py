@@ -1,57 +1,15 @@
-"""The plots of a report, each as a PNG in light or dark colours. Colour-blind safe (Okabe, Ito)."""
+"""The plots of a report."""
 
-import io
 import math
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from regjax.config import StudyConfig
+from regjax.drawing import COLOURS, MARKERS
 from regjax.studies import choose, plan, words
 from regjax.studies.result import Row, StudyResult, importances
-
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#888888"]
-MARKERS = "os^DvPX*"
-LIGHT = {"text": "#1a1a1a", "ground": "#ffffff", "grid": "#dddddd"}
-DARK = {"text": "#e8e8e8", "ground": "#16181c", "grid": "#3a3d44"}
-
-
-def render(draw: Callable[[Any], None], colours: dict[str, str], height: float = 3.4) -> bytes:
-    """A plot as a PNG.
-
-    Args:
-      draw: draws on the axes that it is given.
-      colours: `LIGHT` or `DARK`.
-      height: inches, at a width of 7.
-    """
-    text, ground, grid = colours["text"], colours["ground"], colours["grid"]
-    style: Any = {
-        "text.color": text,
-        "axes.labelcolor": text,
-        "axes.edgecolor": grid,
-        "xtick.color": text,
-        "ytick.color": text,
-        "axes.facecolor": ground,
-        "figure.facecolor": ground,
-        "legend.facecolor": ground,
-        "legend.edgecolor": grid,
-        "grid.color": grid,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "font.size": 10,
-        "legend.fontsize": 9,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(7, height), layout="constrained")
-        draw(figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], float]]:

@@ -28,7 +28,8 @@ def write(result: StudyResult, workdir: Path) -> Path:
     Raises:
       InputError: the folder cannot be written.
     """
-    from regjax.studies import plots  # matplotlib is slow to load
+    from regjax import drawing  # matplotlib is slow to load
+    from regjax.studies import plots
 
     values = contents(result, workdir)
     environment = jinja2.Environment(
@@ -43,8 +44,8 @@ def write(result: StudyResult, workdir: Path) -> Path:
         folder = _new_folder(workdir / f".{FIGURES}.{os.getpid()}")
         figures = []
         for name, (caption, draw, height) in drawn.items():
-            light = plots.render(draw, plots.LIGHT, height)
-            dark = plots.render(draw, plots.DARK, height)
+            light = drawing.render(draw, drawing.LIGHT, height)
+            dark = drawing.render(draw, drawing.DARK, height)
             (folder / f"{name}.png").write_bytes(light)
             images = {"light": _b64(light), "dark": _b64(dark)}
             figures.append({"name": name, "caption": caption, **images})

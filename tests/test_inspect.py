@@ -1,0 +1,162 @@
+"""`regjax inspect` on networks of every kind as they start, and on a trained run by its command."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from regjax import inspect, step
+from regjax.assembly import Assembled, assemble
+from regjax.config import Config, DataConfig, ParallelConfig
+from regjax.inspect import figures, layers, measures
+from regjax.objective import example_losses
+
+from .conftest import ROOT
+from .test_choices import RESNET, RNN, VIT, set_field
+from .test_cli import good, here, refused
+from .test_own import OWN
+
+MODELS: dict[str, dict[str, Any]] = {
+    "mlp": {"model.widths": (4, 3), "model.norm": "batch", "model.activation": "tanh"},
+    "cnn": {"image": (16, 16), "model.kernels": "spectral_norm"},
+    "resnet": {**RESNET, "model.norm": "batch"},
+    "rnn": RNN,
+    "vit": {**VIT, "model.token_width": 8},
+    "pair": {"model.name": "file:mine.py:pair", "model.norm": "none"},
+    "regression": {"data.task": "regression", "loss.name": "mean_squared", "model.widths": (4,)},
+}
+DEPTH = {
+    "mlp": ["dense_0", "norm_0", "dense_1", "norm_1", "head"],
+    "cnn": ["conv_0", "conv_1", "conv_2", "dense", "head"],
+    "rnn": ["layer_0/input", "layer_0/recurrent", "head"],
+    "pair": ["bias", "kernel"],
+    "regression": ["dense_0", "head"],
+}
+
+
+def started(name: str, folder: Path) -> tuple[Assembled, Any]:
+    """A network before its first update, on examples stored class by class."""
+    options = dict(MODELS[name])
+    regression = name == "regression"
+    rng = np.random.default_rng(0)
+    labels = np.sort(np.arange(60) % 3)
+    images = rng.integers(0, 256, (60, *options.pop("image", (4, 4)))).astype(np.uint8)
+    arrays = {"x": images, "y": labels.astype(np.float32) if regression else labels}
+    np.savez(folder / "mine.npz", **arrays)
+    data = DataConfig(f"npz:{folder / 'mine.npz'}", train=30, valid=20, select=5, test=5)
+    config = Config(data=data, parallel=ParallelConfig("single"), batch_size=8)
+    if regression:
+        config.stopping.monitor, config.stopping.mode = "valid_r2", "max"
+    for field, value in options.items():
+        set_field(config, field, value)
+    parts = assemble(config)
+    return parts, parts.program().init(*parts.start())
+
+
+def printed(found: dict[str, Any]) -> str:
+    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    inspect.show({"split": "valid", "epoch": 0, "refit": False, **found}, console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_is_measured(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measures, "LANCZOS", 4)
+    (tmp_path / "mine.py").write_text(OWN)
+    parts, run = started(name, tmp_path)
+    found = measures.measure(parts, run, "valid")
+    depth = list(found["layers"])
+    if name in DEPTH:
+        assert depth == DEPTH[name]
+    elif name == "vit":
+        assert depth[:3] == ["class_token", "position_embedding", "patches"]
+        assert depth[-2:] == ["norm", "head"]
+    else:
+        assert (depth[0], depth[-1]) == ("conv", "head")
+        assert depth.index("block_0_0/norm_0") == depth.index("block_0_0/conv_0") + 1
+    assert (found["examples"], found["measured"]) == (20, 20)
+    labels = measures._look(parts, run, "valid").batch.labels
+    losses = example_losses(
+        parts.config,
+        step.make_predict(parts.config, parts.network)(run.train, parts.whole("valid")),
+        parts.whole("valid").all_labels(),
+    )
+    assert len(np.unique(labels)) == 3  # not the first that are stored
+    assert found["loss"]["mean"] == pytest.approx(float(losses.mean()), rel=1e-5)
+    assert found["smoothness"]["start"] == pytest.approx(float(losses.mean()), rel=1e-4)
+    first, *rest = found["layers"].values()
+    assert first["covariate_shift"]["distance"] == 0
+    assert max(layer["covariate_shift"]["distance"] for layer in rest) > 0
+    for layer in found["layers"].values():
+        assert layer["gradient"]["examples"]["low"] <= layer["gradient"]["examples"]["high"]
+    text = printed(found)
+    assert ("left out, it is of classes" in text) == (name == "regression")
+    assert ("calibration" in found) == (name != "regression")
+    assert ("units: left out" in text) == (name == "pair")
+    if name == "mlp":
+        assert found["layers"]["head"]["saturated"] < 1
+        assert "saturated" not in found["layers"]["dense_0"]
+
+
+def test_units_are_those_of_the_network(tmp_path: Path) -> None:
+    parts, run = started("mlp", tmp_path)
+    images = parts.whole("valid").take(jnp.arange(20), jnp.ones(20)).images
+    found = layers.units(parts.network, run.train.params, run.train.statistics, images)
+    seen = layers.seen(parts.network, run.train.params, run.train.statistics, images)
+    logits, _ = parts.network.apply(run.train.params, run.train.statistics, images)
+    np.testing.assert_allclose(seen.output["head"], logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(seen.given["dense_0"], images.reshape(20, -1))
+    hidden = np.tanh(np.asarray(seen.output["norm_1"]))
+    np.testing.assert_allclose(seen.given["head"], hidden, rtol=1e-4, atol=1e-6)
+    share = (np.abs(hidden) >= 0.97).mean()
+    assert float(found["head"]["saturated"]) == pytest.approx(share)
+    assert found["head"]["units"] == 3
+    assert found["head"]["numerical_rank"] == np.linalg.matrix_rank(hidden)
+
+
+def test_by_its_command(tmp_path: Path) -> None:
+    run, config = tmp_path / "run", f"--config={ROOT / 'configs' / 'digits.py'}"
+    options = ["--config.epochs=1", "--config.model.widths=(4,)", "--config.data.select=0"]
+    options += ["--config.penalty.name=l1", "--config.penalty.strength=0.1"]
+    options += ["--config.penalty.mode=proximal", "--config.batch_size=500"]
+    arguments = ["train", config, f"--workdir={run}", *options]
+    good(*arguments, run=here)
+    text = good("inspect", f"--workdir={run}", run=here)
+    assert f"figures in {run / 'figures'}" in text
+    shown = json.loads(good("inspect", f"--workdir={run}", "--json", run=here))
+    assert shown == json.loads((run / "inspect.json").read_text())
+    assert list(shown["layers"])[0] == "dense_0"
+    assert {path.stem for path in (run / "figures").iterdir()} == set(figures.NAMES)
+    assert shown["sparsity"]["weights"] > 0
+    for path in (run / "figures").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert "is empty" in refused("inspect", f"--workdir={run}", "--split=select", run=here)
+    assert "--split=tset" in refused("inspect", f"--workdir={run}", "--split=tset", run=here)
+    assert "holds no run" in refused("inspect", f"--workdir={tmp_path}", run=here)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.json").write_text((run / "config.json").read_text())
+    assert "no checkpoint" in refused("inspect", f"--workdir={begun}", run=here)
+    assert "--workdir is missing" in refused("inspect", run=here)
+
+
+def test_numbers_as_words() -> None:
+    from regjax.inspect.output import _number, _percent
+
+    assert [_number(x) for x in (0.0, 1234.5, 1e-5, math.nan, None)] == [
+        "0",
+        "1.23e+03",
+        "1.00e-05",
+        "",
+        "",
+    ]
+    assert [_percent(x) for x in (0.123, math.nan, None)] == ["12.3 %", "", ""]
