@@ -90,3 +90,21 @@ def column(records: Sequence[Record], name: str, settings: int = 1) -> np.ndarra
     """
     values = [np.nan if r.get(name) is None else r[name] for r in records]
     return np.array(values, float).reshape(settings, -1)
+
+
+def by_others(scores: np.ndarray, results: np.ndarray) -> np.ndarray:
+    """For each seed the result of the setting with the best mean score over the *other* seeds.
+
+    So a setting is tuned by all the runs and a seed still says nothing of its own result.
+
+    Args:
+      scores: `(settings, seeds)`, larger is better; a setting with a NaN is never chosen, unless
+        all have one.
+      results: `(settings, seeds)`.
+
+    >>> by_others(np.array([[1.0, 2.0, 9.0], [3.0, 3.0, 3.0]]), np.array([[0] * 3, [1] * 3]))
+    array([0, 0, 1])
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    chosen = [np.delete(scores, i, 1).mean(1).argmax() for i in range(scores.shape[1])]
+    return results[chosen, np.arange(results.shape[1])]
