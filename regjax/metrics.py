@@ -213,7 +213,23 @@ def calibration(
     >>> calibration(jnp.array([[9.0, -9.0]]), jnp.array([0])).bins().count[-1]
     Array(1, dtype=int32)
     """
-    confidence = _softmax(logits).max(axis=-1)
+    return confidence_bins(_softmax(logits).max(axis=-1), correct(logits, labels), mask, bins)
+
+
+def confidence_bins(
+    confidence: jax.Array, right: jax.Array, mask: jax.Array | None = None, bins: int = 15
+) -> Calibration:
+    """The sums of `calibration`, of confidences as they are.
+
+    Args:
+      confidence: `(N,)`, in [0, 1].
+      right: `(N,)`, 1.0 or 0.0, as `correct` gives it.
+      mask: `(N,)`, 1 for the rows that count and 0 for padding; None counts all.
+      bins: B, static.
+
+    >>> confidence_bins(jnp.array([0.2, 0.9]), jnp.array([0.0, 1.0]), bins=2).count
+    Array([1, 1], dtype=int32)
+    """
     mask = _counted(confidence, mask)
     edges = jnp.linspace(0, 1, bins + 1)[None, 1:-1]
     # A NaN lies above no edge: it makes the sum of the first bin, and so the error, NaN.
@@ -221,7 +237,7 @@ def calibration(
     member = (place == jnp.arange(bins)[None]) & mask[:, None]
     return Calibration(
         jnp.where(member, confidence[:, None], 0).sum(axis=0),
-        jnp.where(member, correct(logits, labels)[:, None], 0).sum(axis=0),
+        jnp.where(member, right[:, None], 0).sum(axis=0),
         member.sum(axis=0, dtype=jnp.int32),
     )
 

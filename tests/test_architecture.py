@@ -21,6 +21,7 @@ FLOORS = {
         "augment",
         "comparison",
         "convolution",
+        "diagnostics",
         "dropout",
         "initializers",
         "losses",
@@ -76,6 +77,7 @@ FLOORS = {
 # On the floor of mathematics no module needs its neighbours, but for these.
 NEIGHBOURS = {
     "convolution": {"by_patches", "many_kernels", "winograd"},
+    "diagnostics": {"metrics", "penalties"},  # bins and groups, of which there is one definition
     "many_kernels": {"by_patches"},
     "winograd": {"by_patches"},
     "metrics": {"losses"},
