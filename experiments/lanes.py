@@ -1,13 +1,20 @@
 """Many runs trained at once, for a question about them all."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from regjax import config as config_lib
+from regjax import state, step
+from regjax.batch import Arrays
 from regjax.config import Config
+from regjax.network import Network
+from regjax.state import TrainState
 from regjax.studies.lanes import Job, Record
 from regjax.studies.shared import Shared
 from regjax.studies.vectorized import Vectorized
@@ -66,6 +73,45 @@ def train(
             records |= {job.owner: record for job, record in ended}
             left -= len(ended)
     return [records[i] for i in range(len(runs))]
+
+
+def follow(
+    runs: Sequence[Config], look: Callable[[Network, TrainState, Arrays], Any]
+) -> tuple[dict[str, np.ndarray], Any]:
+    """Trains runs of one program to their last epoch, and looks at each one after every epoch.
+
+    Args:
+      runs: their configs, which differ in numbers and seeds only; nothing stops them.
+      look: `look(network, state, train)` of a run and its training split, a tree of arrays.
+
+    Returns:
+      Each epoch's metrics by name, and what was seen, all `(runs, epochs, ...)`.
+    """
+    shared = Shared()
+    parts = [shared.assemble(config_lib.check(run)) for run in runs]
+    first = parts[0]
+    run_epoch = step.make_run_epoch(first.general, first.network)
+    numbers, inputs, keys = _stacked([part.start() for part in parts])
+    train, valid = (
+        _stacked([part.arrays(split) for part in parts]) for split in ("train", "valid")
+    )
+
+    def epoch(numbers: Any, run: Any, train: Arrays, valid: Arrays | None) -> Any:
+        run, measured = run_epoch(numbers, run, train, valid)
+        return run, (measured, look(first.network, run.train, train))
+
+    run = jax.jit(jax.vmap(partial(state.init, first.general, first.network)))(
+        numbers, inputs, keys
+    )
+    advance, seen = jax.jit(jax.vmap(epoch), donate_argnums=1), []
+    for _ in range(runs[0].epochs):
+        run, now = advance(numbers, run, train, valid)
+        seen.append(jax.device_get(now))
+    return jax.tree.map(lambda *epochs: np.stack(epochs, axis=1), *seen)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def column(records: Sequence[Record], name: str, settings: int = 1) -> np.ndarray:
