@@ -28,8 +28,7 @@ from experiments import evidence, figures
 from experiments.evidence import Evidence, Finding, Setting
 from regjax import initializers, keys, losses
 from regjax.activations import ACTIVATIONS
-from regjax.config import DataConfig
-from regjax.data import load
+from regjax.data import digits
 from regjax.normalization import batch_norm, layer_norm
 
 CLAIMS = {
@@ -48,7 +47,7 @@ DATA = f"{EXAMPLES} digits"
 
 def digits_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images in [−1, 1] and labels."""
-    pool = load(DataConfig("digits"))
+    pool = digits.load()
     rows = keys.host_stream(seed, "digits").choice(len(pool.labels), EXAMPLES, replace=False)
     return pool.images[rows].reshape(EXAMPLES, -1) / 8.0 - 1.0, pool.labels[rows]
 
@@ -106,8 +105,8 @@ def measure(setting: Setting) -> dict[str, Evidence]:
     numbers = list(product(range(3), range(3), (0, 1)))
     with jax.enable_x64(True):
         weights = weights_of(setting.seeds)
-        digits = [jnp.array(part) for part in zip(*map(digits_of, setting.seeds), strict=True)]
-        found = [jax.device_get(gradients(number, weights, *digits)) for number in numbers]
+        data = [jnp.array(part) for part in zip(*map(digits_of, setting.seeds), strict=True)]
+        found = [jax.device_get(gradients(number, weights, *data)) for number in numbers]
     kinds = product(FUNCTIONS, NORMS, (False, True))
     norms = {k: np.log10(of / of[..., :1]) for k, (of, _) in zip(kinds, found, strict=True)}
     factor = found[0][1][STARTS.index("orthogonal")]  # plain sigmoid
