@@ -1,8 +1,8 @@
 """A claim's verdict from figures over seeds, and what a script of `experiments.claims` shares.
 
-A script has `CLAIMS`, the statements it tests by their ids, and `measure(setting)`, which returns an
-`Evidence` for each. An evidence is findings: one figure a seed, under one condition, and on which
-side of which margin the claim has it.
+A script has `CLAIMS`, the statements it tests by their ids, and `measure(setting)`, which returns
+an `Evidence` for each. An evidence is findings: one figure a seed, under one condition, and on
+which side of which margin the claim has it.
 
 The rule, of all claims: a finding holds where the 95 % interval of its mean over the seeds (the
 smoothed bootstrap-t of `regjax.comparison`) lies on the claimed side of the margin, fails where it
@@ -143,8 +143,8 @@ def condition(findings: list[Finding]) -> str:
     said = []
     for outcome, word in WORDS.items():
         if those := [f.condition for f in findings if f.outcome == outcome]:
-            said.append(f"{word}: {', '.join(those)}")
-    return "; ".join(said)
+            said.append(f"{word}: {'; '.join(those)}")
+    return ". ".join(said)
 
 
 def record(name: str, statement: str, evidence: Evidence, setting: Setting) -> dict[str, Any]:

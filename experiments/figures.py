@@ -68,8 +68,8 @@ def bars(axes: Axes, values: dict[str, Any], across: bool = True) -> None:
       values: by name, `(seeds,)`.
       across: names on the left and values across, else names below.
     """
-    for place, (name, of_seeds) in enumerate(values.items()):
-        of_seeds = np.asarray(of_seeds, float)
+    for place, one in enumerate(values.values()):
+        of_seeds = np.asarray(one, float)
         of_seeds = of_seeds[np.isfinite(of_seeds)]
         mean, low, high = estimate(of_seeds)
         colour = COLOURS[place % len(COLOURS)]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regjax import assembly, state, step
 from regjax import config as config_lib
-from regjax import state, step
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.network import Network
@@ -39,7 +39,10 @@ def over_seeds(
 
 
 def train(
-    runs: Sequence[Config], splits: Sequence[str] = ("train", "test"), weights: bool = False
+    runs: Sequence[Config],
+    splits: Sequence[str] = ("train", "test"),
+    last: bool = False,
+    weights: bool = False,
 ) -> list[Record]:
     """Trains runs, those that differ in numbers and seeds only as lanes of one program.
 
@@ -48,7 +51,8 @@ def train(
     Args:
       runs: their configs.
       splits: where the best epoch's weights are measured.
-      weights: whether a record holds them too (`record["weights"].evaluated()`).
+      last: measure the last epoch's in their place.
+      weights: whether a record holds these weights too, see `outputs`.
 
     Returns:
       For each run, in order, `SPLIT_accuracy`, `SPLIT_loss`, `best_epoch`, `epochs`,
@@ -66,7 +70,7 @@ def train(
     for numbers in programs.values():
         lanes = Vectorized(shared, min(WIDTH, len(numbers)))
         for i in numbers:
-            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, weights))
+            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, last, weights))
         left = len(numbers)
         while left:
             ended = lanes.epoch()
@@ -129,6 +133,14 @@ def _over_epochs(trees: Sequence[Any]) -> Any:
 
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def outputs(run: Config, record: Record, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Logits `(N, K)` of a record's weights on a split of its run, and the labels `(N,)`."""
+    parts = assembly.assemble(run)
+    batch = parts.whole(split).take(np.arange(parts.data.splits[split].examples), np.ones(1))
+    logits, _ = parts.network.apply(*record["weights"].evaluated(), batch.images)
+    return np.asarray(logits), np.asarray(batch.labels)
 
 
 def column(records: Sequence[Record], name: str, settings: int = 1) -> np.ndarray:

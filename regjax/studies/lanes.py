@@ -31,13 +31,15 @@ class Job(NamedTuple):
       splits: where its best weights are measured.
       after_epoch: is given each epoch's metrics; whether to go on.
       owner: whose it is.
-      weights: whether its record also holds its best weights, a `TrainState`.
+      last: whether its last epoch's weights are measured, in place of its best epoch's.
+      weights: whether its record also holds these weights, a `TrainState`.
     """
 
     config: Config
     splits: tuple[str, ...]
     after_epoch: Callable[[Line], bool]
     owner: Any = None
+    last: bool = False
     weights: bool = False
 
 
@@ -79,7 +81,7 @@ class Lane:
 
         Args:
           run: at its end; only epoch and stopping are looked at.
-          best: the best epoch's weights.
+          best: the best epoch's weights, or the last's.
           functions: the program.
         """
         best_epoch = int(run.stopping.best_epoch)
@@ -124,7 +126,7 @@ class OneByOne:
         lane = self._lane
         assert lane is not None
         run, line = next(self._epochs)
-        if line["improved"]:
+        if line["improved"] or lane.job.last:
             self._best = jax.tree.map(jnp.copy, run.train)  # the next epoch takes the run's buffers
         if not lane.ended(line, bool(run.stopping.stopped)):
             return []

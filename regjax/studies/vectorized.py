@@ -38,13 +38,15 @@ class Stacked(struct.PyTreeNode):
     Attributes:
       strengths: its numbers.
       run: its state.
-      best: the best epoch's weights so far.
+      best: the best epoch's weights so far, or the last's.
+      last: which of the two.
       rows: its splits, as rows of what all lanes share: `Arrays` without images and labels.
     """
 
     strengths: Strengths
     run: RunState
     best: TrainState
+    last: jax.Array
     rows: dict[str, Arrays]
 
 
@@ -209,19 +211,21 @@ class _Group:
             takes.lower(self._stacked, np.int32(0)),
         ]
 
-    def _start(self, parts: Assembled) -> tuple[Any, ...]:
-        return *parts.start(), {split: _rows(parts, split) for split in self._sets}
+    def _start(self, parts: Assembled, last: bool = False) -> tuple[Any, ...]:
+        rows = {split: _rows(parts, split) for split in self._sets}
+        return *parts.start(), np.bool_(last), rows
 
-    def _fresh(self, strengths: Strengths, inputs: Any, key: Any, rows: Any) -> Stacked:
+    def _fresh(self, strengths: Strengths, inputs: Any, key: Any, last: Any, rows: Any) -> Stacked:
         run = state.init(self._parts.general, self._parts.network, strengths, inputs, key)
-        return Stacked(strengths, run, run.train, rows)
+        return Stacked(strengths, run, run.train, jnp.asarray(last), rows)
 
     def fill(self) -> None:
         """Begins waiting runs in free lanes."""
         for i, lane in enumerate(self._lanes):
             if lane is None and self.waiting:
                 self._lanes[i] = taken = self.waiting.popleft()
-                self._stacked = self.begin(self._stacked, np.int32(i), *self._start(taken.parts))
+                start = self._start(taken.parts, taken.job.last)
+                self._stacked = self.begin(self._stacked, np.int32(i), *start)
 
     def epoch(self) -> list[tuple[Job, Record]]:
         """Advances every lane; returns the runs that this ended."""
@@ -278,7 +282,7 @@ def make_advance(parts: Assembled, mesh: Mesh) -> Any:
             for split, rows in lane.rows.items()
         }
         run, measured = run_epoch(lane.strengths, lane.run, whole["train"], whole.get("valid"))
-        keep = partial(jnp.where, measured["improved"])
+        keep = partial(jnp.where, measured["improved"] | lane.last)
         return lane.replace(run=run, best=jax.tree.map(keep, run.train, lane.best)), measured
 
     lanes = jax.vmap(one, in_axes=(0, None))

@@ -1,0 +1,162 @@
+"""The verdicts of the claims: their rule, their scripts, the runner and the ledger."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from experiments import evidence, lanes, ledger, run
+from experiments.evidence import Evidence, Finding, Setting
+from regjax.config import Config, DataConfig, ModelConfig
+from regjax.errors import InputError
+
+from .conftest import ROOT
+
+SCRIPTS = run.scripts()
+# All that there are: norms, initializers, penalties, ..., the experiment itself.
+NAMES = (
+    "N1 N2 N3 N4 N5 N6 N7 I1 I2 I3 I4 I5 P1 P2 P3 P4 P5 P6 P7 "
+    "D1 G1 O1 O2 O3 A1 A2 A3 R1 S1 S2 B1 X1"
+)
+
+
+def test_every_claim_has_one_script() -> None:
+    assert sorted(name for module in SCRIPTS.values() for name in module.CLAIMS) == sorted(
+        NAMES.split()
+    )
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_say_what_they_do(name: str) -> None:
+    module = SCRIPTS[name]
+    assert "?" in module.__doc__.splitlines()[0]
+    for word in ("Method:", "Figure:", "Verdict:", *(f"{c}. " for c in module.CLAIMS)):
+        assert word in module.__doc__, word
+
+
+@pytest.mark.parametrize("claimed", ["above", "below", "within"])
+@pytest.mark.parametrize("mean", [-3.0, 0.0, 3.0])
+def test_a_finding_holds_fails_or_is_open(claimed: str, mean: float) -> None:
+    """Ten values of spread 1 about a mean that the margin of 1 is well inside or outside of."""
+    values = mean + stats.norm.ppf((np.arange(10) + 0.5) / 10)
+    truth = {"above": mean > 1, "below": mean < 1, "within": abs(mean) < 1}[claimed]
+    assert Finding("", "", values, claimed, 1.0).outcome == ("holds" if truth else "fails")
+    assert Finding("", "", 10 * values - 9 * mean, claimed, abs(mean)).outcome == "open"
+
+
+@pytest.mark.parametrize(
+    ("signs", "verdict"),
+    [([1, 1], "confirmed"), ([-1, -1], "refuted"), ([1, -1], "depends"), ([1, 0], "depends")],
+)
+def test_verdict_follows_from_all_findings(signs: list[int], verdict: str) -> None:
+    spread = np.linspace(-0.1, 0.1, 5)
+    found = [Finding(str(i), "", sign + spread) for i, sign in enumerate(signs)]
+    assert evidence.verdict(found) == verdict
+    for i, sign in enumerate(signs):
+        outcome = {1: "holds", -1: "fails", 0: "cannot be told"}[sign]
+        said = {
+            part.split(": ")[0]: part.split(": ")[1]
+            for part in evidence.condition(found).split(". ")
+        }
+        assert str(i) in said[outcome].split("; ")
+
+
+def test_false_verdicts_are_rare() -> None:
+    """Where there is no effect, one that is told apart is found in about 5 % of the cases."""
+    rng = np.random.default_rng(0)
+    outcomes = [Finding("", "", rng.normal(size=10)).outcome for _ in range(300)]
+    assert 0.85 < outcomes.count("open") / len(outcomes) <= 1.0
+
+
+def decided(workdir: Path, sign: float, first_seed: int = 0) -> dict[str, Any]:
+    """Writes a claim's files as a script does."""
+    values = sign + np.linspace(-0.1, 0.1, 5)
+    found = Evidence([Finding("a|b", "gain", values, unit="points")], _draw, "numbers")
+    setting = Setting("small", range(first_seed, first_seed + 5), workdir)
+    module = type(sys)("made_up")
+    module.CLAIMS = {"N1": "It gains."}  # pyright: ignore[reportAttributeAccessIssue]
+    module.measure = lambda setting: {"N1": found}  # pyright: ignore[reportAttributeAccessIssue]
+    original = evidence.source
+    try:
+        evidence.source = lambda module: "made up"
+        return evidence.decide(module, setting)["N1"]
+    finally:
+        evidence.source = original
+
+
+def _draw(figure: Figure) -> None:
+    figure.subplots().plot([1, 2])
+
+
+@pytest.mark.parametrize(("again", "verdict"), [(1.0, "confirmed"), (-1.0, "depends")])
+def test_ledger_believes_no_verdict_that_other_seeds_contradict(
+    tmp_path: Path, again: float, verdict: str
+) -> None:
+    made = decided(tmp_path / "one", 1.0)
+    decided(tmp_path / "two", again, first_seed=100)
+    assert made["verdict"] == "confirmed"
+    path = ledger.write(tmp_path / "one", tmp_path / "out", tmp_path / "two")
+    text = path.read_text()
+    assert f"1 {verdict}" in text and "N1" in text and "1 (0.893 to 1.11) points" in text
+    assert r"a\|b" in text
+    assert (tmp_path / "out" / "claims" / "N1.png").read_bytes()[1:4] == b"PNG"
+    assert json.loads((tmp_path / "out" / "claims" / "N1.json").read_text()) == made
+
+
+def test_ledger_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no claim"):
+        ledger.write(tmp_path, tmp_path)
+
+
+def test_a_torn_record_is_measured_again(tmp_path: Path) -> None:
+    decided(tmp_path, 1.0)
+    (tmp_path / "N1" / "claim.json").write_text('{"id": "N1", "ver')
+    assert ledger.records(tmp_path) == {}
+    setting = Setting("small", range(5), tmp_path)
+    assert not run.decided(SCRIPTS["norm_identities"], setting)
+
+
+def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    for arguments, words in (((True, ["N4"]), "give --all, or"), ((False, ["Q7"]), "claim 'Q7'")):
+        with pytest.raises(InputError, match=words):
+            run.chosen(SCRIPTS, *arguments)
+    run.claim_workdir(Setting("small", range(3), tmp_path))
+    with pytest.raises(InputError, match="give another --workdir"):
+        run.claim_workdir(Setting("small", range(4), tmp_path))
+    with pytest.raises(InputError, match="cannot write to"):
+        run.claim_workdir(Setting("small", range(3), tmp_path / "setting.json"))
+
+
+def test_runner_decides_once(tmp_path: Path) -> None:
+    """The command on the quickest script; then it has nothing to do, and a mistake is a line."""
+    command = [sys.executable, "-m", "experiments.run", "--only=N4,N6", f"--workdir={tmp_path}"]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "N4  refuted" in first.stdout and "N6  confirmed" in first.stdout
+    assert "[N6](#n6)" in (tmp_path / "LEDGER.md").read_text()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert again.stdout.startswith("1 of 1 scripts have been run\nledger: ")
+    wrong = subprocess.run([*command, "--seeds=1"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2 and wrong.stderr.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_lanes_are_runs_in_the_order_asked() -> None:
+    """Of two programs, each lane's last or best weights; outputs are those that were measured."""
+    data = DataConfig(train=60, valid=40, select=0, test=100)
+    config = Config(epochs=3, data=data, model=ModelConfig(widths=(8,)))
+    settings = [{"model.norm": "batch"}, {}, {"optimizer.learning_rate": 0.05}]
+    runs = lanes.over_seeds(config, [4, 5], settings)
+    records = lanes.train(runs, ("test",), last=True, weights=True)
+    assert [record["seed"] for record in records] == [4, 5, 4, 5, 4, 5]
+    table = lanes.column(records, "test_accuracy", len(settings))
+    for at in (1, 4):
+        logits, labels = lanes.outputs(runs[at], records[at])
+        assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(table.ravel()[at])
+    best = lanes.train(runs[4:], ("test",))
+    assert best[0]["curves"] == records[4]["curves"]
+    assert best[0]["best_epoch"] == 1 + int(np.argmax(best[0]["curves"]["valid_accuracy"]))
