@@ -7,7 +7,7 @@ statistics are? Method: MLPs of two layers of 128 ReLU units on digits, 512 to t
 Adam (.003) in batches of 64, which all arms share: without a norm, with layer norm, which has no
 such noise, with batch norm, and with ghost batch norm, whose statistics are those of 16 or 4
 examples of the batch. Only the noise of the statistics differs between the last three. Measured at
-the epoch of the lowest training loss. Figure: the gap, test − training loss, and test accuracy.
+the last epoch. Figure: the gap, test − training loss, and test accuracy.
 Verdict: the gap is smaller, and test accuracy higher, with batch norm than without a norm (the
 regularizer), and with statistics of 4 examples than with those of 64 (the noise).
 """

@@ -91,7 +91,7 @@ def draw(figure: Figure, found: dict[Arm, np.ndarray], epochs: dict[Arm, np.ndar
     right.set(ylabel=f"epochs to {TARGET:.0%} ({EPOCHS + 1}: never)")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="learning rate of SGD")
-    left.legend(loc="lower left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 
 
 if __name__ == "__main__":
