@@ -84,7 +84,7 @@ def draw(figure: Figure, ranks: dict[str, np.ndarray], accuracies: dict[str, np.
     right.set(xlabel="epoch", ylabel="held-out accuracy", ylim=(0, 1))
     left.axhline(1, color="#888888", ls="--", lw=1)
     right.axhline(0.1, color="#888888", ls="--", lw=1)
-    right.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 
 
 if __name__ == "__main__":
