@@ -67,6 +67,7 @@ def draw(figure: Figure, gap: dict[str, np.ndarray], accuracy: dict[str, np.ndar
     left, right = figure.subplots(1, 2, sharey=True)
     figures.bars(left, gap)
     figures.bars(right, accuracy)
+    left.locator_params(axis="x", nbins=5)
     left.set(xlabel="test loss − training loss")
     right.set(xlabel="test accuracy")
 
