@@ -1,14 +1,20 @@
 """Many runs trained at once, for a question about them all."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from regjax import assembly
+from regjax import assembly, state, step
 from regjax import config as config_lib
+from regjax.batch import Arrays
 from regjax.config import Config
+from regjax.network import Network
+from regjax.state import TrainState
 from regjax.studies.lanes import Job, Record
 from regjax.studies.shared import Shared
 from regjax.studies.vectorized import Vectorized
@@ -71,6 +77,62 @@ def train(
             records |= {job.owner: record for job, record in ended}
             left -= len(ended)
     return [records[i] for i in range(len(runs))]
+
+
+def tuned(
+    config: Config, seeds: Sequence[int], settings: Sequence[Mapping[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Test accuracy with the setting that does best on the selection split, mean over the seeds.
+
+    Returns:
+      That of each seed, `(seeds,)`, and that of every setting, `(settings, seeds)`.
+    """
+    records = train(over_seeds(config, seeds, settings), ("select", "test"))
+    select, test = (
+        column(records, f"{split}_accuracy", len(settings)) for split in ("select", "test")
+    )
+    return test[np.nan_to_num(select).mean(axis=1).argmax()], test
+
+
+def follow(
+    runs: Sequence[Config], look: Callable[[Network, TrainState, Arrays], Any]
+) -> tuple[dict[str, np.ndarray], Any]:
+    """Trains runs of one program to their last epoch, and looks at each one on its way.
+
+    Args:
+      runs: their configs, which differ in numbers and seeds only; nothing stops them.
+      look: `look(network, state, train)` of a run and its training split, a tree of arrays.
+
+    Returns:
+      Each epoch's metrics by name, `(runs, epochs)`; and what was seen at the start and after every
+      epoch, `(runs, epochs + 1, ...)`.
+    """
+    shared = Shared()
+    parts = [shared.assemble(config_lib.check(run)) for run in runs]
+    first = parts[0]
+    run_epoch = step.make_run_epoch(first.general, first.network)
+    numbers, inputs, keys = _stacked([part.start() for part in parts])
+    train, valid = (
+        _stacked([part.arrays(split) for part in parts]) for split in ("train", "valid")
+    )
+    begin = jax.jit(jax.vmap(partial(state.init, first.general, first.network)))
+    advance = jax.jit(jax.vmap(run_epoch), donate_argnums=1)
+    see = jax.jit(jax.vmap(partial(look, first.network)))
+    run = begin(numbers, inputs, keys)
+    metrics, seen = [], [jax.device_get(see(run.train, train))]
+    for _ in range(runs[0].epochs):
+        run, measured = advance(numbers, run, train, valid)
+        metrics.append(jax.device_get(measured))
+        seen.append(jax.device_get(see(run.train, train)))
+    return _over_epochs(metrics), _over_epochs(seen)
+
+
+def _over_epochs(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *trees)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def outputs(run: Config, record: Record, split: str = "test") -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,128 @@
+"""Does orthogonal initialization cure the vanishing gradient of recurrent nets?
+
+I4. "Orthogonal initialization cures vanishing in recurrent nets."
+
+Question: what is left of a gradient after 500 steps back in time, and does an orthogonal start help
+to learn? Method: at the start, recurrent layers of 64 units read 500 steps of 8 random inputs; the
+norm of the loss's gradient with respect to the inputs of each step, in float64, over that of the
+last. Elman nets with tanh, with inputs of deviation 1, which saturate it, and .01, which do not;
+with ReLU; and GRU; each with orthogonal and with Xavier's recurrent matrices. Trained: an Elman net
+of 64 tanh units on digits read pixel by pixel (64 steps), 500 to train, 15 epochs of Adam with
+clipping (norm 1) at three rates, of which the one that is best on the selection split, mean over
+the seeds, is tested; at full scale GRU too, and 60 epochs.
+Figure: the gradient by steps back, solid orthogonal, dashed Xavier; test accuracy.
+Verdict: cured is a gradient of more than a thousandth after 500 steps, in the four nets; and
+accuracy is higher than from Xavier's.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import evidence, figures, lanes
+from experiments.evidence import Evidence, Finding, Setting
+from regjax import losses
+from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, StoppingConfig
+from regjax.initializers import SCHEMES
+from regjax.models.rnn import RNN, elman, gru
+
+CLAIMS = {"I4": "Orthogonal initialization cures vanishing in recurrent nets."}
+STEPS, WIDTH, EXAMPLES, INPUTS = 500, 64, 8, 8
+STARTS = {"orthogonal": "orthogonal", "xavier_normal": "Xavier"}
+CELLS = {
+    "tanh, inputs of 1": (elman(), 1.0),
+    "tanh, inputs of .01": (elman(), 0.01),
+    "ReLU": (elman(jax.nn.relu), 1.0),
+    "GRU": (gru(), 1.0),
+}
+RATES = (0.001, 0.003, 0.01)
+SHOWN = (1, 50, 100, 200, 300, 400, 500)  # steps back
+
+
+def gradients(name: str, start: str, setting: Setting) -> np.ndarray:
+    """log10 of each step's gradient over the last one's, `(seeds, steps back)`."""
+    cell, deviation = CELLS[name]
+    net = RNN(10, (WIDTH,), cell, recurrent_initializer=SCHEMES[start])
+
+    def init(key: jax.Array) -> tuple:
+        first, second, third = jax.random.split(key, 3)
+        x = deviation * jax.random.normal(first, (EXAMPLES, STEPS, INPUTS))
+        return net.init(second, x), x, jax.random.randint(third, (EXAMPLES,), 0, 10)
+
+    def norms(variables: dict, x: jax.Array, y: jax.Array) -> jax.Array:
+        def loss(x: jax.Array) -> jax.Array:
+            logits: Any = net.apply(variables, x)
+            return losses.cross_entropy(logits, y).mean()
+
+        return jnp.linalg.norm(jax.grad(loss)(x), axis=(0, 2))[::-1]
+
+    drawn = jax.jit(jax.vmap(init))(jax.vmap(jax.random.key)(jnp.array(setting.seeds)))
+    with jax.enable_x64(True):
+        wide = [jax.tree.map(lambda leaf: leaf.astype(float), part) for part in drawn[:2]]
+        found = np.array(jax.jit(jax.vmap(norms))(*wide, drawn[2]))
+    return np.log10(np.maximum(found / found[:, :1], 1e-300))
+
+
+def tested(cell: str, start: str, setting: Setting) -> np.ndarray:
+    """Test accuracy of each seed on pixel-by-pixel digits, at the best rate."""
+    config = Config(
+        epochs=60 if setting.full else 15,
+        batch_size=50,
+        data=DataConfig("digits", train=500, valid=200, select=200, test=897),
+        model=ModelConfig(
+            "rnn",
+            widths=(WIDTH,),
+            cell=cell,
+            activation="tanh",
+            steps="pixels",
+            recurrent_initializer=start,
+        ),
+        optimizer=OptimizerConfig("adam", clip="norm"),
+        stopping=StoppingConfig(patience=0),
+    )
+    settings = [{"optimizer.learning_rate": rate} for rate in RATES]
+    return lanes.tuned(config, setting.seeds, settings)[0]
+
+
+def measure(setting: Setting) -> dict[str, Evidence]:
+    """Measures the claim."""
+    left = {(name, start): gradients(name, start, setting) for name in CELLS for start in STARTS}
+    what = "log10(gradient 500 steps back / at the last)"
+    findings = [Finding(name, what, left[name, "orthogonal"][:, -1], "above", -3) for name in CELLS]
+    accuracy = {}
+    for cell in ("elman", "gru") if setting.full else ("elman",):
+        of = {start: tested(cell, start, setting) for start in STARTS}
+        accuracy |= {f"{cell}, {STARTS[start]}": values for start, values in of.items()}
+        gain = of["orthogonal"] - of["xavier_normal"]
+        what = "test accuracy, orthogonal − Xavier"
+        findings.append(Finding(f"pixel by pixel, {cell}", what, gain))
+    return {"I4": Evidence(findings, lambda figure: draw(figure, left, accuracy), "digits")}
+
+
+def draw(
+    figure: Figure, left: dict[tuple[str, str], np.ndarray], accuracy: dict[str, np.ndarray]
+) -> None:
+    """Gradients by steps back, and accuracy."""
+    figure.set_size_inches(10, 4.2)
+    gradients, tests = figure.subplots(1, 2, width_ratios=(3, 2))
+    for (name, start), of in left.items():
+        number, shown = list(CELLS).index(name), of[:, np.array(SHOWN) - 1]
+        if start == "orthogonal":
+            figures.curve(gradients, SHOWN, shown, name, number)
+        else:
+            gradients.plot(SHOWN, shown.mean(0), "--", color=figures.COLOURS[number], lw=1.5)
+    gradients.axhline(-3, color="#888888", ls=":", lw=1)
+    gradients.set_yscale("symlog", linthresh=10)
+    gradients.set(
+        xlabel="steps back (solid: orthogonal, dashed: Xavier)", ylabel="log10 of the gradient"
+    )
+    gradients.legend()
+    figures.bars(tests, accuracy)
+    tests.set(xlabel="test accuracy")
+
+
+if __name__ == "__main__":
+    evidence.script()
