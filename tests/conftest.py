@@ -51,6 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--parity-table", help="write what was compared with whom into this page")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Workers of pytest-xdist get files one after the other, whose runs share programs."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist tells the controller
         session.config.workeroutput["parity"] = parity.notes()
@@ -82,9 +89,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["REGJAX_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def programs_are_shared() -> Iterator[None]:
-    """The runs of a module's tests share what is traced and compiled, as those of a study do."""
+    """Runs of all tests share what is traced and compiled, as those of a study do."""
     from regjax.assembly import Assembled
     from regjax.studies.shared import Shared
 
@@ -94,8 +101,9 @@ def programs_are_shared() -> Iterator[None]:
         if parts.config.model.name.startswith("file:"):  # which may have changed
             return make(parts)
         one = f"{key(parts)} {parts.parallel}"
-        if one not in made:
-            made[one] = make(parts)
+        made[one] = made.pop(one, None) or make(parts)
+        if len(made) > 16:  # the one asked for longest ago
+            del made[next(iter(made))]
         return made[one]
 
     with pytest.MonkeyPatch.context() as patch:
