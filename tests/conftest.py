@@ -1,17 +1,22 @@
 """Every test runs strict: 8 virtual CPU devices, rank promotion raises, warnings are errors."""
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"  # the oracle Keras, before anything imports it
-# Tests spend their time compiling: random bits take over a second at the default level, and kernels
-# emitted through MLIR twice as long as those through LLVM alone. What one process compiled the
-# others of this session load, the command line's among them.
+# Tests spend their time compiling: random bits take over a second at the default level, kernels
+# emitted through MLIR twice as long as those through LLVM alone, and a program divided for many
+# compiling threads a fifth longer in all. What one process compiled the others of this session
+# load, the command line's among them.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ.setdefault("REGJAX_TESTS", os.path.join(tempfile.gettempdir(), f"regjax-{os.getpid()}"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["REGJAX_TESTS"])
@@ -32,6 +37,8 @@ for name, examples in (("quick", 6), ("thorough", 60)):
     )
 hypothesis.settings.load_profile("quick")
 
+gc.set_threshold(50_000)  # tracing makes objects by the thousand, few of them in cycles
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -42,6 +49,13 @@ REAL_DATA = Path(os.environ.get("REGJAX_TEST_DATA", ROOT.parent / "shared" / "da
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--parity-table", help="write what was compared with whom into this page")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Workers of pytest-xdist get files one after the other, whose runs share programs."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -73,6 +87,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded arrays go to a folder of this test session, also in subprocesses."""
     os.environ["REGJAX_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def programs_are_shared() -> Iterator[None]:
+    """Runs of all tests share what is traced and compiled, as those of a study do."""
+    from regjax.assembly import Assembled
+    from regjax.studies.shared import Shared
+
+    made, key, make = {}, Shared().program_key, Assembled.program
+
+    def program(parts: Assembled) -> Any:
+        if parts.config.model.name.startswith("file:"):  # which may have changed
+            return make(parts)
+        one = f"{key(parts)} {parts.parallel}"
+        made[one] = made.pop(one, None) or make(parts)
+        if len(made) > 16:  # the one asked for longest ago
+            del made[next(iter(made))]
+        return made[one]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Assembled, "program", program)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from regjax.errors import InputError
 from regjax.network import Network
 from regjax.parallel import Parallel
 
-from .test_parallel import MODES, base, close, data, trained
+from .test_parallel import MODES, QUIET, base, close, data, trained
 
 PLAIN = ModelConfig(widths=(16, 8), norm="layer")
 SINGLE = {"parallel": ParallelConfig("single")}
@@ -57,7 +57,7 @@ def test_micro_batches_change_nothing(case: str) -> None:
 
 
 def test_devices_change_nothing_of_micro_batches_with_batch_norm() -> None:
-    config = base(batch_size=16, accumulate=2)
+    config = base(batch_size=16, accumulate=2, optimizer=QUIET)
     alone = trained(config, Parallel(), 1)
     jax.tree.map(close, alone, trained(config, parallel.on_devices(MODES["pmap"]), 1))
 

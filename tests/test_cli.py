@@ -26,6 +26,8 @@ from .conftest import REAL_DATA, ROOT
 
 FAST = ["--config.epochs=3", "--config.model.widths=(16,)", "--config.batch_size=256"]
 DIGITS = f"--config={ROOT / 'configs' / 'digits.py'}"
+SINGLE = "--config.parallel.mode=single"  # of eight devices, as this process has them
+EIGHT = {"JAX_NUM_CPU_DEVICES": "8"}
 
 
 def regjax(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
@@ -39,8 +41,8 @@ def regjax(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.C
     )
 
 
-def here(*arguments: str) -> subprocess.CompletedProcess:
-    """The same in this process, which has imported JAX."""
+def here(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+    """The same in this process, which has imported JAX, and its own environment."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main(list(arguments))
@@ -339,14 +341,14 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "checkpoints cannot be written" in done.stderr
-    good(*options)
+    good(*options, SINGLE, run=here)
 
 
 def test_damaged_metrics_and_results_do_not_stop_a_run(trained: Path, tmp_path: Path) -> None:
     path = shutil.copytree(trained, tmp_path / "run")
     (path / "metrics.jsonl").write_bytes(b'\xff\xfe\n[1]\n{"a": 1}\n{"epoch": 1, "se')
     (path / "result.json").write_text('{"test_acc')
-    good("train", DIGITS, f"--workdir={path}", *FAST)
+    good("train", DIGITS, f"--workdir={path}", *FAST, SINGLE, run=here)
     results = [json.loads((p / "result.json").read_text()) for p in (trained, path)]
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
 
@@ -361,10 +363,19 @@ def test_closed_output_and_a_plain_locale(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, b""), shell
 
 
+def twelve_epochs(path: Path) -> list[str]:
+    often = ["--config.epochs=12", "--config.checkpoint_every=1"]
+    return ["train", DIGITS, f"--workdir={path}", *FAST, *often, SINGLE]
+
+
 def start(path: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "regjax", "train", DIGITS, f"--workdir={path}", *FAST]
-    command += ["--config.epochs=12", "--config.checkpoint_every=1"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "regjax", *twelve_epochs(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | EIGHT,
+    )
 
 
 def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
@@ -383,10 +394,11 @@ ENDS = {
 
 
 def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
-    """Each signal at a random moment of training; experiments/ has the long version."""
-    whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=200) == 0
-    whole.communicate()
+    """Each signal at a random moment of training; experiments/ has the long version.
+
+    What was never killed ran in this process, and what was goes on in another or here.
+    """
+    good(*twelve_epochs(tmp_path / "whole"), run=here)
     rng = random.Random(0)
     for end, (code, told) in ENDS.items():
         path = tmp_path / end.name
@@ -397,10 +409,8 @@ def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=100)
         assert process.returncode == code
         assert re.fullmatch(told, err)
-        again = start(path)
-        out, err = again.communicate(timeout=200)
-        assert again.returncode == 0, err
-        assert "resuming" in out
+        again = regjax if end == signal.SIGKILL else here
+        assert "resuming" in good(*twelve_epochs(path), run=again, **EIGHT)
         results = [json.loads((p / "result.json").read_text()) for p in (tmp_path / "whole", path)]
         for result in results:
             del result["seconds"], result["compile_seconds"]
@@ -432,7 +442,7 @@ def test_a_users_own_table(tmp_path: Path) -> None:
     y = np.repeat([0, 1], [len(table) for table in tables])
     np.savez(tmp_path / "wine.npz", x=x, y=y)
     own = [f"--config.data.name=npz:{tmp_path / 'wine.npz'}", "--config.data.scaling=standardize"]
-    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own, *FAST)
+    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own, *FAST, SINGLE, run=here)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] > 0.95
 
 
@@ -442,7 +452,8 @@ def test_a_users_own_csv(tmp_path: Path) -> None:
     name = REAL_DATA / "wine_quality" / "winequality-red.csv"
     own = [f"--config.data.name=csv:{name}", "--config.data.target=quality"]
     own += ["--config.data.scaling=standardize", "--config.data.stratified=false"]
-    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own)
+    short = ["--config.epochs=15", SINGLE]
+    good("train", DIGITS, f"--workdir={tmp_path / 'run'}", *own, *short, run=here)
     measured = json.loads(good("evaluate", f"--workdir={tmp_path / 'run'}", "--json", run=here))
     assert list(measured["classes"]) == ["3", "4", "5", "6", "7", "8"]
     assert measured["accuracy"] > 0.5
@@ -454,7 +465,8 @@ def test_a_number_of_a_users_own_csv(tmp_path: Path) -> None:
     name = REAL_DATA / "wine_quality" / "winequality-red.csv"
     own = [f"--config.data.name=csv:{name}", "--config.data.target=quality"]
     regression = "--config=configs/regression.py"
-    out = good("train", regression, f"--workdir={tmp_path / 'run'}", *own)
+    short = ["--config.epochs=30", SINGLE]
+    out = good("train", regression, f"--workdir={tmp_path / 'run'}", *own, *short, run=here)
     assert "valid r2" in out and "test_r2" in out
     measured = json.loads(good("evaluate", f"--workdir={tmp_path / 'run'}", "--json", run=here))
     assert measured["r2"] > 0.3

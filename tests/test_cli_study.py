@@ -122,7 +122,7 @@ def test_dry_run_trains_nothing(config: str, tmp_path: Path) -> None:
 
 def test_configs_left_behind_are_configs(whole: tuple[Path, str], tmp_path: Path) -> None:
     left = f"--config={whole[0] / 'config.json'}"
-    assert "8 trials" in good("study", left, "--dry_run")
+    assert "8 trials" in good("study", left, "--dry_run", run=here)
     line = refused("train", left, f"--workdir={tmp_path / 'x'}", run=here)
     assert "is that of a study" in line
 

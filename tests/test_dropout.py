@@ -50,7 +50,7 @@ def test_contract(name: str) -> None:
     np.testing.assert_array_equal(loop[2], 0)
     assert ((loop[1] == x) < 1).any()
     np.testing.assert_allclose(function(KEY, x, 0.3), loop[1], rtol=1e-6)
-    lanes = jax.vmap(lambda rate: function(KEY, x, rate))(rates)
+    lanes = jax.jit(jax.vmap(lambda rate: function(KEY, x, rate)))(rates)
     np.testing.assert_allclose(lanes, jnp.stack(loop), rtol=1e-6)
     gradient = jax.jit(jax.grad(lambda x, rate: (function(KEY, x, rate) ** 2).sum(), (0, 1)))
     for rate in rates:
@@ -60,12 +60,12 @@ def test_contract(name: str) -> None:
 @members
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_keeps_the_dtype(name: str, dtype: str) -> None:
-    function = FAMILY[name][0]
+    function = jax.jit(FAMILY[name][0])
     with jax.enable_x64(dtype == "float64"):
         x = jnp.ones((2, 3, 3, 4), dtype)
         y = function(KEY, x, jnp.float32(0.5))
         assert (y.dtype, y.shape) == (x.dtype, x.shape)
-        np.testing.assert_array_equal(function(KEY, x, 0.0), x)
+        np.testing.assert_array_equal(function(KEY, x, jnp.float32(0)), x)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILY if name != "alpha_dropout"])
@@ -132,8 +132,9 @@ def test_values_are_torchs(dtype: str, rate: float, seed: int) -> None:
 def test_alpha_dropout_keeps_mean_and_variance_through_selu_layers(rate: float) -> None:
     weights = jax.random.normal(jax.random.key(1), (8, 400, 400)) / 20
     x = jax.random.normal(jax.random.key(2), (2000, 400))
+    layer = jax.jit(lambda key, x, w: drop.alpha_dropout(key, jax.nn.selu(x @ w), rate))
     for i, w in enumerate(weights):
-        x = drop.alpha_dropout(jax.random.key(i), jax.nn.selu(x @ w), rate)
+        x = layer(jax.random.key(i), x, w)
     assert abs(x.mean()) < 0.05
     assert abs(x.var() - 1) < 0.1
 
@@ -179,7 +180,7 @@ def test_drop_connect_draws_by_path() -> None:
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_drop_block_drops_blocks(shape: tuple[int, ...], block: int) -> None:
     """Unions of blocks, of the share that the paper's γ gives, and the rest sums to the whole."""
-    y = np.asarray(drop.drop_block(KEY, jnp.ones(shape), 0.2, block))
+    y = np.asarray(jax.jit(drop.drop_block, static_argnums=3)(KEY, jnp.ones(shape), 0.2, block))
     dropped = y == 0
     cube = np.ones((1, *[block] * (len(shape) - 2), 1))
     opened = scipy.ndimage.binary_opening(dropped, cube)
