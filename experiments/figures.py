@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from regjax.comparison import estimate
+from regjax.drawing import COLOURS, MARKERS
 
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888"]
-MARKERS = "os^DvPX"
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.edgecolor": "#888888",
     "axes.grid": True,
     "axes.axisbelow": True,

@@ -138,8 +138,10 @@ def _stacked(trees: Sequence[Any]) -> Any:
 def outputs(run: Config, record: Record, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
     """Logits `(N, K)` of a record's weights on a split of its run, and the labels `(N,)`."""
     parts = assembly.assemble(run)
-    batch = parts.whole(split).take(np.arange(parts.data.splits[split].examples), np.ones(1))
-    logits, _ = parts.network.apply(*record["weights"].evaluated(), batch.images)
+    arrays, weights = parts.whole(split), record["weights"].evaluated()
+    every = jnp.arange(parts.data.splits[split].examples)
+    batch = arrays.take(every, jnp.ones(len(every)))
+    logits, _ = parts.network.apply(weights.params, weights.statistics, batch.images)
     return np.asarray(logits), np.asarray(batch.labels)
 
 

@@ -134,7 +134,7 @@ def test_by_its_command(tmp_path: Path) -> None:
     assert f"figures in {run / 'figures'}" in text
     shown = json.loads(good("inspect", f"--workdir={run}", "--json", run=here))
     assert shown == json.loads((run / "inspect.json").read_text())
-    assert list(shown["layers"])[0] == "dense_0"
+    assert next(iter(shown["layers"])) == "dense_0"
     assert {path.stem for path in (run / "figures").iterdir()} == set(figures.NAMES)
     assert shown["sparsity"]["weights"] > 0
     for path in (run / "figures").iterdir():

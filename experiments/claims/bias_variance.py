@@ -22,12 +22,12 @@ import optax
 from jax import lax
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
-from sklearn.datasets import load_digits
 
 from experiments import evidence, figures
 from experiments.evidence import Evidence, Finding, Setting
 from regjax import diagnostics, keys, losses, models
 from regjax.config import ModelConfig
+from regjax.data import digits
 
 CLAIMS = {"B1": "Bias and variance trade off inversely with complexity."}
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -38,7 +38,7 @@ PARTS = ("bias", "variance", "error")
 def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a seed's training sets `(SETS, EXAMPLES)`, and of its test examples."""
     rng = keys.host_stream(seed, "sets")
-    order = rng.permutation(len(load_digits().target))
+    order = rng.permutation(len(digits.load().labels))
     pool, test = np.array_split(order, 2)
     return np.stack([rng.choice(pool, EXAMPLES, replace=False) for _ in range(SETS)]), test
 
@@ -66,8 +66,9 @@ def predictor(width: int) -> Any:
 
 def decomposed(width: int, seeds: range) -> dict[str, np.ndarray]:
     """Bias², variance and error of a width, and its share of wrong classes, for each seed."""
-    x, y = load_digits(return_X_y=True)
-    x, y = jnp.asarray(x / 8 - 1, jnp.float32), jnp.asarray(y)
+    pool = digits.load()
+    x = jnp.asarray(pool.images.reshape(len(pool.labels), -1) / 8 - 1, jnp.float32)
+    y = jnp.asarray(pool.labels)
     of_sets = jax.jit(jax.vmap(predictor(width), in_axes=(0, 0, None, 0)))
     found = []
     for seed in seeds:

@@ -32,10 +32,10 @@ Table = np.ndarray  # test accuracy in percent, (norms, penalties, seeds)
 def study(setting: Setting) -> StudyConfig:
     """The study's config."""
     name = "configs/study_seed.py" if setting.full else "configs/study_digits.py"
-    config = config_lib.load(name)
-    assert isinstance(config, StudyConfig)
     changes = {"seed": setting.seeds[0], "study.confirm": len(setting.seeds)}
-    return config_lib.with_setting(config, changes)
+    made = config_lib.with_setting(config_lib.load(name), changes)
+    assert isinstance(made, StudyConfig)
+    return made
 
 
 def confirmed(setting: Setting) -> Table:

@@ -12,6 +12,7 @@ calibration error is lower too.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -48,7 +49,7 @@ def config() -> Config:
 
 def of_run(run: Config, record: dict) -> list[float]:
     """A run's figures, as in `MEASURED`."""
-    logits, labels = lanes.outputs(run, record)
+    logits, labels = map(jnp.asarray, lanes.outputs(run, record))
     confidence = 100 * float(jax.nn.softmax(logits).max(axis=1).mean())
     accuracy = 100 * record["test_accuracy"]
     error = 100 * float(metrics.calibration(logits, labels).compute())

@@ -13,6 +13,8 @@ the best λ, and at λ = 0 test is worse than there, in accuracy and in cross-en
 seed, accuracy on test falls with λ (Spearman's ρ below 0), for either penalty.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
@@ -94,7 +96,8 @@ def both_ends(found: dict[str, np.ndarray], i: int, name: str) -> list[Finding]:
 def trends(accuracy: dict[str, np.ndarray], i: int) -> np.ndarray:
     """Spearman's ρ of λ and test accuracy for each seed; 0 where accuracy is constant."""
     rows = accuracy["test"][i, SEARCHED].T
-    return np.array([np.nan_to_num(spearmanr(GRID[SEARCHED], row)[0]) for row in rows])
+    found: list[Any] = [spearmanr(GRID[SEARCHED], row)[0] for row in rows]
+    return np.nan_to_num(found)
 
 
 def draw(figure: Figure, accuracy: dict[str, np.ndarray]) -> None:
