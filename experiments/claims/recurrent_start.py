@@ -3,13 +3,13 @@
 I4. "Orthogonal initialization cures vanishing in recurrent nets."
 
 Question: what is left of a gradient after 500 steps back in time, and does an orthogonal start help
-to learn? Method: at the start, recurrent layers of 64 units read 500 steps of 8 random inputs; the
-norm of the loss's gradient with respect to the inputs of each step, in float64, over that of the
-last. Elman nets with tanh, with inputs of deviation 1, which saturate it, and .01, which do not;
-with ReLU; and GRU; each with orthogonal and with Xavier's recurrent matrices. Trained: an Elman net
-of 64 tanh units on digits read pixel by pixel (64 steps), 500 to train, 15 epochs of Adam with
-clipping (norm 1) at three rates, of which the one that is best on the selection split, mean over
-the seeds, is tested; at full scale GRU too, and 60 epochs.
+to learn? Method: at the start, recurrent layers of 64 units, biases 0, read 500 steps of 8 random
+inputs; the norm of the loss's gradient with respect to the inputs of each step, in float64, over
+that of the last. Elman nets with tanh, with inputs of deviation 1, which saturate it, and .01,
+which do not; with ReLU; and GRU; each with orthogonal and with Xavier's recurrent matrices.
+Trained: an Elman net of 64 tanh units on digits read pixel by pixel (64 steps), 500 to train, 15
+epochs of Adam with clipping (norm 1) at three rates, of which the one that is best on the selection
+split, mean over the seeds, is tested; at full scale GRU too, and 60 epochs.
 Figure: the gradient by steps back, solid orthogonal, dashed Xavier; test accuracy.
 Verdict: cured is a gradient of more than a thousandth after 500 steps, in the four nets; and
 accuracy is higher than from Xavier's.
@@ -45,7 +45,8 @@ SHOWN = (1, 50, 100, 200, 300, 400, 500)  # steps back
 def gradients(name: str, setting: Setting) -> dict[tuple[str, str], np.ndarray]:
     """By name and start, log10 of each step's gradient over the last's, `(seeds, steps back)`."""
     cell, deviation = CELLS[name]
-    nets = [RNN(10, (WIDTH,), cell, recurrent_initializer=SCHEMES[start]) for start in STARTS]
+    inputs = SCHEMES["xavier_normal"]  # biases of 0, which saturate nothing
+    nets = [RNN(10, (WIDTH,), cell, False, inputs, SCHEMES[start]) for start in STARTS]
     roots = jax.vmap(jax.random.key)(jnp.array(setting.seeds))
     one = jnp.zeros((1, 1, INPUTS))
     started = [jax.jit(jax.vmap(lambda key, net=net: net.init(key, one)))(roots) for net in nets]
@@ -119,12 +120,12 @@ def draw(
         else:
             gradients.plot(SHOWN, shown.mean(0), "--", color=figures.COLOURS[number], lw=1.5)
     gradients.axhline(-3, color="#888888", ls=":", lw=1)
-    gradients.set_yscale("symlog", linthresh=10)
     gradients.set(
         xlabel="steps back (solid: orthogonal, dashed: Xavier)", ylabel="log10 of the gradient"
     )
-    gradients.legend()
+    gradients.legend(loc="lower left")
     figures.bars(tests, accuracy)
+    tests.locator_params(axis="x", nbins=5)
     tests.set(xlabel="test accuracy")
 
 
