@@ -142,13 +142,13 @@ def draw(figure: Figure, seen: dict[str, np.ndarray], accuracy: dict[str, np.nda
     figure.set_size_inches(9, 6)
     panels = figure.subplots(2, 2, sharex=True)
     for number, (arm, label) in enumerate(ARMS.items()):
-        curves = [*np.moveaxis(seen[arm][:, 1:], -1, 0), accuracy[arm]]
+        moved, turned, beta = np.moveaxis(seen[arm][:, 1:], -1, 0)
+        curves = [np.log10(moved), np.log10(turned), beta, accuracy[arm]]
         for axes, values in zip(panels.flat, curves, strict=True):
             figures.curve(axes, range(1, EPOCHS + 1), values, label, number)
-    for axes, name in zip(panels.flat, [*SEEN, "held-out accuracy"], strict=True):
+    names = [f"log10 of {SEEN[0]}", f"log10 of {SEEN[1]}", SEEN[2], "held-out accuracy"]
+    for axes, name in zip(panels.flat, names, strict=True):
         axes.set(ylabel=name)
-    for axes in panels[0]:
-        axes.set(yscale="log")
     figure.supxlabel("epoch")
     panels[1, 1].legend()
 

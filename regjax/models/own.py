@@ -7,6 +7,7 @@ is called with those of `train`, `mask` and `dropout_rate` that its `__call__` h
 the rows that fill up a short last batch take part in its batch statistics.
 """
 
+import functools
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -51,11 +52,19 @@ class Own:
 
 
 def load(name: str, input_shape: tuple[int, ...], classes: int) -> Own:
-    """Returns the network that a config's `model.name` means.
+    """Returns the network that a config's `model.name` means; a file is run again if it changed.
 
     Raises:
       InputError: no such file or name in it, an error in the file, or no network.
     """
+    file = Path(name.removeprefix(PREFIX).rpartition(":")[0]).expanduser().resolve()
+    version = (str(file), file.stat().st_mtime_ns if file.is_file() else 0)
+    return _loaded(name, tuple(input_shape), classes, version)
+
+
+@functools.lru_cache(maxsize=32)  # every run of a study asks for it
+def _loaded(name: str, input_shape: tuple[int, ...], classes: int, version: tuple[str, int]) -> Own:
+    del version
     path, _, attribute = name.removeprefix(PREFIX).rpartition(":")
     if not path or not attribute:
         raise InputError(f"model.name is '{name}', expected file:PATH:NAME, as file:mine.py:Net")
