@@ -59,7 +59,7 @@ def estimate(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Esti
     if n < 2:
         return Estimate(float(values.mean()) if n else np.nan, np.nan, np.nan)
     mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(n)
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= 8 * np.finfo(float).eps * np.abs(values).max():  # rounding has no spread
         return Estimate(mean, mean, mean)
     rng = np.random.default_rng(seed)
     drawn = values[rng.integers(0, n, (resamples, n))] + error * rng.normal(size=(resamples, n))

@@ -74,6 +74,13 @@ def test_seeds_that_failed_leave_the_comparison() -> None:
     assert comparison.tied_with_best(scores) == ["b"]
 
 
+def test_values_that_differ_by_rounding_have_no_spread() -> None:
+    """Resamples of them are equal and would be divided by 0."""
+    values = np.array([5.0, 5.0 + 1e-15, 5.0 - 1e-15])
+    mean, low, high = comparison.estimate(values)
+    assert low == mean == high == pytest.approx(5.0)
+
+
 def test_equal_scores_and_single_seeds() -> None:
     same = np.array([0.9, 0.9, 0.9])
     d = comparison.compare({"a": (same, same)})["a"]
