@@ -124,6 +124,8 @@ def draw(figure: Figure, best: dict[str, np.ndarray], every: dict[str, np.ndarra
             figures.curve(right, RATES, of.T, name, number)
     left.set(xlabel="test accuracy, each at its best rate")
     right.set(xscale="log", xlabel="learning rate of Adam", ylabel="test accuracy")
+    right.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+    right.minorticks_off()
     right.legend()
 
 
