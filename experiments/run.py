@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from absl import flags
@@ -107,7 +107,7 @@ def command(name: str, setting: Setting) -> list[str]:
 
 
 def measure(names: list[str], setting: Setting, jobs: int) -> Iterator[tuple[str, int, str, float]]:
-    """Runs scripts; yields each that has ended: its name, exit code, output and seconds."""
+    """Runs scripts; yields each as it ends: its name, exit code, output and seconds."""
     running: list[subprocess.Popen[str]] = []
 
     def one(name: str) -> tuple[str, int, str, float]:
@@ -122,7 +122,8 @@ def measure(names: list[str], setting: Setting, jobs: int) -> Iterator[tuple[str
 
     with ThreadPoolExecutor(jobs) as threads:
         try:
-            yield from threads.map(one, names)
+            ended = as_completed([threads.submit(one, name) for name in names])
+            yield from (future.result() for future in ended)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             for process in running:
