@@ -101,10 +101,11 @@ def lassos(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def linear(seeds: range) -> Numbers:
     """Of each seed: what is found of the lasso's zeros, and how far the solution is off."""
-    found, data = [], load_diabetes()
+    found = []
+    data: Any = load_diabetes()
     with jax.enable_x64(True):
         for seed in seeds:
-            x, y = np.asarray(data["data"]), np.asarray(data["target"])
+            x, y = data["data"], data["target"]
             half = keys.host_stream(seed, "half").permutation(len(y))[: len(y) // 2]
             x, y = x[half] - x[half].mean(0), y[half] - y[half].mean()
             known = Lasso(1.0, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(x, y).coef_
