@@ -1,5 +1,6 @@
 """A user's own network, from a file that the config names."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from regjax import train as train_lib
 from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, ParallelConfig
 from regjax.errors import InputError
+from regjax.models.own import load as load_own
 
 OWN = """
 import flax.linen as nn
@@ -128,3 +130,14 @@ def test_fields_that_it_has_no_use_for_are_refused(own: str) -> None:
             train_lib.assemble(config(own + "Net", **model))
     with pytest.raises(InputError, match="is no Python file"):
         train_lib.assemble(config("file:nowhere.py:Net"))
+
+
+def test_a_file_is_run_again_only_if_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(OWN)
+    first = load_own(f"file:{path}:Net", (8, 8), 10)
+    assert load_own(f"file:{path}:Net", (8, 8), 10) is first
+    assert load_own(f"file:{path}:Net", (8, 8), 3) is not first
+    path.write_text(OWN.replace("nn.Dense(16)", "nn.Dense(17)"))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+    assert load_own(f"file:{path}:Net", (8, 8), 10) is not first
