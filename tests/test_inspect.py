@@ -1,5 +1,6 @@
 """`regjax inspect` on networks of every kind as they start, and on a trained run by its command."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -59,22 +60,31 @@ def started(name: str, folder: Path) -> tuple[Assembled, Any]:
 
 
 def printed(found: dict[str, Any]) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console = Console(width=200, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console = Console(width=200, file=io.StringIO(), record=True)
     inspect.show({"split": "valid", "epoch": 0, "refit": False, **found}, console)
     return console.export_text()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_network_is_measured(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measures, "LANCZOS", 4)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(OWN)
-    parts, run = started(name, tmp_path)
-    found = measures.measure(parts, run, "valid")
-    depth = list(found["layers"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_can_be_measured_in_order_of_depth(name: str, tmp_path: Path) -> None:
+    """Traced and not compiled."""
+    depth = []
+
+    def inside() -> Any:
+        parts, run = started(name, tmp_path)
+        look = measures._look(parts, run, "valid")
+        depth.extend(look.depth)
+        return measures._inside(look)
+
+    found = jax.eval_shape(inside)
+    assert set(found["layers"]) == set(depth)
     if name in DEPTH:
         assert depth == DEPTH[name]
     elif name == "vit":
@@ -83,28 +93,40 @@ def test_every_network_is_measured(
     else:
         assert (depth[0], depth[-1]) == ("conv", "head")
         assert depth.index("block_0_0/norm_0") == depth.index("block_0_0/conv_0") + 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "pair", "regression"])
+def test_what_is_measured_is_of_the_split(name: str, tmp_path: Path) -> None:
+    parts, run = started(name, tmp_path)
+    found = measures.measure(parts, run, "valid")
     assert (found["examples"], found["measured"]) == (20, 20)
-    labels = measures._look(parts, run, "valid").batch.labels
-    losses = example_losses(
-        parts.config,
-        step.make_predict(parts.config, parts.network)(run.train, parts.whole("valid")),
-        parts.whole("valid").all_labels(),
-    )
-    assert len(np.unique(labels)) == 3  # not the first that are stored
-    assert found["loss"]["mean"] == pytest.approx(float(losses.mean()), rel=1e-5)
-    assert found["smoothness"]["start"] == pytest.approx(float(losses.mean()), rel=1e-4)
+    whole, predict = parts.whole("valid"), step.make_predict(parts.config, parts.network)
+    outputs = jax.jit(predict)(run.train, whole)
+    losses = np.asarray(example_losses(parts.config, outputs, whole.all_labels()), float)
+    assert found["loss"]["mean"] == pytest.approx(losses.mean(), rel=1e-5)
+    width = 1.96 * losses.std(ddof=1) / np.sqrt(20)
+    assert found["loss"]["high"] - found["loss"]["mean"] == pytest.approx(width, rel=1e-4)
+    assert found["smoothness"]["start"] == pytest.approx(losses.mean(), rel=1e-4)
     first, *rest = found["layers"].values()
     assert first["covariate_shift"]["distance"] == 0
     assert max(layer["covariate_shift"]["distance"] for layer in rest) > 0
-    for layer in found["layers"].values():
-        assert layer["gradient"]["examples"]["low"] <= layer["gradient"]["examples"]["high"]
+    one, more = found["sharpness"]["sam"]["rise"]
+    assert 0 < one <= more
     text = printed(found)
     assert ("left out, it is of classes" in text) == (name == "regression")
     assert ("calibration" in found) == (name != "regression")
     assert ("units: left out" in text) == (name == "pair")
     if name == "mlp":
+        assert list(found["layers"]) == DEPTH[name]
         assert found["layers"]["head"]["saturated"] < 1
         assert "saturated" not in found["layers"]["dense_0"]
+
+
+def test_examples_are_drawn_from_all_that_are_stored(tmp_path: Path) -> None:
+    parts, _ = started("mlp", tmp_path)
+    labels = [np.asarray(measures._some(parts, "valid", 6).labels) for _ in range(2)]
+    assert len(np.unique(labels[0])) == 3
+    np.testing.assert_array_equal(*labels)
 
 
 def test_units_are_those_of_the_network(tmp_path: Path) -> None:
@@ -134,7 +156,7 @@ def test_by_its_command(tmp_path: Path) -> None:
     assert f"figures in {run / 'figures'}" in text
     shown = json.loads(good("inspect", f"--workdir={run}", "--json", run=here))
     assert shown == json.loads((run / "inspect.json").read_text())
-    assert list(shown["layers"])[0] == "dense_0"
+    assert next(iter(shown["layers"])) == "dense_0"
     assert {path.stem for path in (run / "figures").iterdir()} == set(figures.NAMES)
     assert shown["sparsity"]["weights"] > 0
     for path in (run / "figures").iterdir():
