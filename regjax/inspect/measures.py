@@ -156,7 +156,7 @@ def _layers(look: _Look) -> dict[str, Any]:
     found = {}
     for name in look.depth:
         own = units.get(name) or units.get(f"{name}:0") or {}
-        weights = {"norm": _norm(_under(look.params, name))}
+        weights: dict[str, Any] = {"norm": _norm(_under(look.params, name))}
         if zeros := kernels.get(f"{name}/kernel"):
             weights["zeros"] = zeros._asdict()
         found[name] = {
