@@ -1,10 +1,12 @@
 """`regjax inspect` on networks of every kind as they start, and on a trained run by its command."""
 
+import io
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,10 +25,10 @@ from .test_own import OWN
 
 MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"model.widths": (4, 3), "model.norm": "batch", "model.activation": "tanh"},
-    "cnn": {"image": (16, 16), "model.kernels": "spectral_norm"},
+    "cnn": {"model.name": "cnn", "image": (16, 16), "model.kernels": "spectral_norm"},
     "resnet": {**RESNET, "model.norm": "batch"},
     "rnn": RNN,
-    "vit": {**VIT, "model.token_width": 8},
+    "vit": {**VIT, "model.token_width": 8, "model.norm": "layer"},
     "pair": {"model.name": "file:mine.py:pair", "model.norm": "none"},
     "regression": {"data.task": "regression", "loss.name": "mean_squared", "model.widths": (4,)},
 }
@@ -59,52 +61,73 @@ def started(name: str, folder: Path) -> tuple[Assembled, Any]:
 
 
 def printed(found: dict[str, Any]) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console = Console(width=200, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console = Console(width=200, file=io.StringIO(), record=True)
     inspect.show({"split": "valid", "epoch": 0, "refit": False, **found}, console)
     return console.export_text()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_network_is_measured(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measures, "LANCZOS", 4)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(OWN)
-    parts, run = started(name, tmp_path)
-    found = measures.measure(parts, run, "valid")
-    depth = list(found["layers"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_can_be_measured_in_order_of_depth(name: str, tmp_path: Path) -> None:
+    """Traced and not compiled."""
+    depth = []
+
+    def inside() -> Any:
+        parts, run = started(name, tmp_path)
+        look = measures._look(parts, run, "valid")
+        depth.extend(look.depth)
+        return measures._inside(look)
+
+    found = jax.eval_shape(inside)
+    assert set(found["layers"]) == set(depth)
     if name in DEPTH:
         assert depth == DEPTH[name]
     elif name == "vit":
         assert depth[:3] == ["class_token", "position_embedding", "patches"]
         assert depth[-2:] == ["norm", "head"]
     else:
-        assert (depth[0], depth[-1]) == ("conv", "head")
+        assert (depth[0], depth[-1]) == ("stem", "head")
         assert depth.index("block_0_0/norm_0") == depth.index("block_0_0/conv_0") + 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "pair", "regression"])
+def test_what_is_measured_is_of_the_split(name: str, tmp_path: Path) -> None:
+    parts, run = started(name, tmp_path)
+    found = measures.measure(parts, run, "valid")
     assert (found["examples"], found["measured"]) == (20, 20)
-    labels = measures._look(parts, run, "valid").batch.labels
-    losses = example_losses(
-        parts.config,
-        step.make_predict(parts.config, parts.network)(run.train, parts.whole("valid")),
-        parts.whole("valid").all_labels(),
-    )
-    assert len(np.unique(labels)) == 3  # not the first that are stored
-    assert found["loss"]["mean"] == pytest.approx(float(losses.mean()), rel=1e-5)
-    assert found["smoothness"]["start"] == pytest.approx(float(losses.mean()), rel=1e-4)
+    whole, predict = parts.whole("valid"), step.make_predict(parts.config, parts.network)
+    outputs = jax.jit(predict)(run.train, whole)
+    losses = np.asarray(example_losses(parts.config, outputs, whole.all_labels()), float)
+    assert found["loss"]["mean"] == pytest.approx(losses.mean(), rel=1e-5)
+    width = 1.96 * losses.std(ddof=1) / np.sqrt(20)
+    assert found["loss"]["high"] - found["loss"]["mean"] == pytest.approx(width, rel=1e-4)
+    assert found["smoothness"]["start"] == pytest.approx(losses.mean(), rel=1e-4)
     first, *rest = found["layers"].values()
     assert first["covariate_shift"]["distance"] == 0
     assert max(layer["covariate_shift"]["distance"] for layer in rest) > 0
-    for layer in found["layers"].values():
-        assert layer["gradient"]["examples"]["low"] <= layer["gradient"]["examples"]["high"]
+    one, more = found["sharpness"]["sam"]["rise"]
+    assert 0 < one <= more
     text = printed(found)
     assert ("left out, it is of classes" in text) == (name == "regression")
     assert ("calibration" in found) == (name != "regression")
     assert ("units: left out" in text) == (name == "pair")
     if name == "mlp":
+        assert list(found["layers"]) == DEPTH[name]
         assert found["layers"]["head"]["saturated"] < 1
         assert "saturated" not in found["layers"]["dense_0"]
+
+
+def test_examples_are_drawn_from_all_that_are_stored(tmp_path: Path) -> None:
+    parts, _ = started("mlp", tmp_path)
+    labels = [np.asarray(measures._some(parts, "valid", 6).labels) for _ in range(2)]
+    assert len(np.unique(labels[0])) == 3
+    np.testing.assert_array_equal(labels[0], labels[1])
 
 
 def test_units_are_those_of_the_network(tmp_path: Path) -> None:
@@ -123,15 +146,13 @@ def test_units_are_those_of_the_network(tmp_path: Path) -> None:
     assert found["head"]["numerical_rank"] == np.linalg.matrix_rank(hidden)
 
 
-def test_by_its_command(tmp_path: Path) -> None:
+def test_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, config = tmp_path / "run", f"--config={ROOT / 'configs' / 'digits.py'}"
     options = ["--config.epochs=1", "--config.model.widths=(4,)", "--config.data.select=0"]
     options += ["--config.penalty.name=l1", "--config.penalty.strength=0.1"]
     options += ["--config.penalty.mode=proximal", "--config.batch_size=500"]
     arguments = ["train", config, f"--workdir={run}", *options]
     good(*arguments, run=here)
-    text = good("inspect", f"--workdir={run}", run=here)
-    assert f"figures in {run / 'figures'}" in text
     shown = json.loads(good("inspect", f"--workdir={run}", "--json", run=here))
     assert shown == json.loads((run / "inspect.json").read_text())
     assert next(iter(shown["layers"])) == "dense_0"
@@ -139,6 +160,9 @@ def test_by_its_command(tmp_path: Path) -> None:
     assert shown["sparsity"]["weights"] > 0
     for path in (run / "figures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
+    with monkeypatch.context() as patched:  # measuring once is enough
+        patched.setattr(inspect, "inspect", lambda path, split: shown)
+        assert f"figures in {run / 'figures'}" in good("inspect", f"--workdir={run}", run=here)
     assert "is empty" in refused("inspect", f"--workdir={run}", "--split=select", run=here)
     assert "--split=tset" in refused("inspect", f"--workdir={run}", "--split=tset", run=here)
     assert "holds no run" in refused("inspect", f"--workdir={tmp_path}", run=here)

@@ -5,7 +5,7 @@ the split, drawn by the run's seed, in float32.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,18 +92,22 @@ def measure(parts: Assembled, run: RunState, split: str) -> dict[str, Any]:
     """The numbers of `inspect`, of a run's parts and its state."""
     outputs, labels = predictions(parts, run, split)
     look = _look(parts, run, split)
-    curvature = _sharpness(look)
     found: dict[str, Any] = {
         "examples": len(labels),
         "measured": len(look.batch.labels),
         "loss": _mean(example_losses(parts.config, jnp.asarray(outputs), jnp.asarray(labels))),
-        **_layers(look),
-        "sharpness": curvature,
-        "smoothness": _smoothness(look, curvature["top_eigenvalue"]),
+        **_inside(look),
     }
     if parts.config.data.task == "classification":
         found["calibration"] = _calibration(outputs, labels)
     return _numbers(found)
+
+
+def _inside(look: _Look) -> dict[str, Any]:
+    """What the examples that are looked at say of the network, as arrays."""
+    curvature = _sharpness(look)
+    smooth = _smoothness(look, curvature["top_eigenvalue"])
+    return {**_layers(look), "sharpness": curvature, "smoothness": smooth}
 
 
 def _numbers(found: Any) -> Any:
@@ -152,7 +156,7 @@ def _layers(look: _Look) -> dict[str, Any]:
     found = {}
     for name in look.depth:
         own = units.get(name) or units.get(f"{name}:0") or {}
-        weights = {"norm": _norm(_under(look.params, name))}
+        weights: dict[str, Any] = {"norm": _norm(_under(look.params, name))}
         if zeros := kernels.get(f"{name}/kernel"):
             weights["zeros"] = zeros._asdict()
         found[name] = {
@@ -174,9 +178,9 @@ def _under(tree: PyTree, layer: str) -> list[jax.Array]:
     return trees.select(tree, lambda name: name == layer or name.rpartition("/")[0] == layer)
 
 
-def _norm(leaves: list[Any]) -> Any:
-    """The norm of all, over the last axis of norms of parts."""
-    return np.sqrt(sum(np.square(np.linalg.norm(np.ravel(leaf))) for leaf in leaves))
+def _norm(leaves: list[jax.Array]) -> jax.Array:
+    """The norm of all of them together."""
+    return jnp.sqrt(sum((jnp.square(leaf).sum() for leaf in leaves), start=jnp.zeros(())))
 
 
 def _gradients(look: _Look) -> tuple[dict[str, Any], Any]:
@@ -193,13 +197,15 @@ def _gradients(look: _Look) -> tuple[dict[str, Any], Any]:
         look.params, *few
     )
 
-    def together(norms: dict[str, Any], layer: str) -> np.ndarray:
+    def together(norms: Mapping[str, jax.Array], layer: str) -> jax.Array:
+        """The norms of a layer's parts, as one."""
         names = [n for n in norms if n == layer or n.rpartition("/")[0] == layer]
-        return np.sqrt(sum(np.square(np.asarray(norms[n], np.float64)) for n in names))
+        return jnp.linalg.norm(jnp.stack([norms[n] for n in names]), axis=0)
 
     found = {}
     for layer in look.depth:
-        low, median, high = np.nanquantile(together(own, layer), [0.05, 0.5, 0.95])
+        ends = jnp.array([0.05, 0.5, 0.95])
+        low, median, high = jnp.nanquantile(together(own, layer), ends)
         single = {"median": median, "low": low, "high": high}
         found[layer] = {"norm": together(norms, layer), "examples": single}
     return found, ratio
