@@ -142,7 +142,8 @@ def main(values: flags.FlagValues) -> int:
     failed = False
     for name, code, output, seconds in measure(missing, setting, _JOBS.value):
         failed |= code != 0
-        told = output.strip() if code == 0 else f"failed with exit code {code}:\n{output}"
+        verdicts = output.splitlines()[-len(wanted[name].CLAIMS) :]  # after what a study may say
+        told = "\n".join(verdicts) if code == 0 else f"failed with exit code {code}:\n{output}"
         print(f"{name}, {seconds:.0f} s\n{told}", flush=True)
     path = ledger.write(setting.workdir, setting.workdir)
     print(f"ledger: {path}")
