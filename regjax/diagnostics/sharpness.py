@@ -65,10 +65,10 @@ def hessian_vector(loss: Loss, params: PyTree, vector: PyTree) -> PyTree:
 def ritz_values(loss: Loss, params: PyTree, key: jax.Array, steps: int = 32) -> jax.Array:
     """Eigenvalues of the Hessian seen by Lanczos' method from a random vector, ascending.
 
-    The ends come first: both are mostly exact to float32 after 32 steps; with as many steps as
-    parameters all different eigenvalues are. Vectors are orthogonalized twice against all before
-    (Parlett 1980), without which Lanczos finds copies of the ends; they take `steps` times the
-    parameters' memory.
+    The ends come first: of two small trained networks the largest was exact to float32 after 16
+    steps, the smallest within 0.1 % after 32. With as many steps as parameters all different
+    eigenvalues are there. Vectors are orthogonalized twice against all before (Parlett 1980),
+    without which Lanczos finds copies of the ends; they take `steps` times the parameters' memory.
 
     Args:
       loss: `loss(params) -> scalar`.
