@@ -1,15 +1,14 @@
 """Does early stopping waste the data that it holds out?
 
-S2. "Early stopping wastes the held-out data": they can be trained on afterwards.
+S2. "Early stopping wastes the held-out data", which training afterwards would make use of.
 
 Method: configs/digits.py, its MLP with batch norm and dropout, on 150 digits with another 150 held
 out to stop by, no more than 60 epochs. Then `stopping.refit` trains on all 300: from the start for
 as many epochs as were best (`restart`), or on from the best weights until the held-out examples'
 loss is down to the training loss there (`continue`). All ways over the same seeds, which also draw
 the splits and the start; test is of 1,000 other digits.
-Figure: test accuracy of each way, and its gain. Verdict: the claim is that they are lost, so that
-there is nothing to gain: it holds if the gain of a refit in test accuracy is below half a point,
-and fails if it is above that.
+Figure: test accuracy of each way, and its gain. Verdict: something is wasted if a refit, of either
+kind, gains more than half a point of test accuracy.
 """
 
 import tempfile
@@ -63,9 +62,8 @@ def measure(setting: Setting) -> dict[str, Evidence]:
             f"refit by {refit}",
             "test accuracy, of the refit − of the best epoch",
             found[refit] - found[NONE],
-            "below",
-            MARGIN,
-            "points",
+            margin=MARGIN,
+            unit="points",
         )
         for refit in REFITS
     ]
