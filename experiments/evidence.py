@@ -190,11 +190,12 @@ def save(folder: Path, made: Mapping[str, Any], draw: Callable[[Figure], None]) 
 def decide(module: Any, setting: Setting) -> dict[str, dict[str, Any]]:
     """Measures all claims of a script and writes their files; returns their records."""
     started, made = time.perf_counter(), {}
+    script = source(module)  # before it may be edited
     found = module.measure(setting)
     seconds = round(time.perf_counter() - started, 1)
     for name, evidence in found.items():
         made[name] = record(name, module.CLAIMS[name], evidence, setting)
-        made[name] |= {"seconds": seconds, "source": source(module)}
+        made[name] |= {"seconds": seconds, "source": script}
         save(setting.workdir / name, made[name], evidence.draw)
     return made
 
