@@ -51,6 +51,11 @@ def figure(record: dict[str, Any]) -> str:
     return f"{mean:.3g} ({low:.3g} to {high:.3g}){unit}"
 
 
+def cells(record: dict[str, Any]) -> dict[str, Any]:
+    """A record whose texts can stand in a table."""
+    return {k: v.replace("|", r"\|") if isinstance(v, str) else v for k, v in record.items()}
+
+
 def table(made: dict[str, dict[str, Any]], again: dict[str, dict[str, Any]], images: str) -> str:
     """The ledger in Markdown.
 
@@ -78,14 +83,17 @@ def table(made: dict[str, dict[str, Any]], again: dict[str, dict[str, Any]], ima
         ]
     lines += [
         "",
-        "| | claim | verdict | first figure, of all below | seeds | data | |",
+        "| | claim | verdict | the first of the figures below | seeds | data | |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, record in made.items():
-        link = images.format(name)
+        link, first = images.format(name), cells(record["findings"][0])
+        verdict, on = verdicts[name]
+        on = f"<br>{cells({'on': on})['on']}" if verdict == "depends" else ""
         lines.append(
-            f"| [{name}](#{name.lower()}) | {record['statement']} | {VERDICTS[verdicts[name][0]]} |"
-            f" {record['what']}: {figure(record)} | {record['seeds']} | {record['data']} | "
+            f"| [{name}](#{name.lower()}) | {record['statement']} | {VERDICTS[verdict]}{on} | "
+            f"{first['condition']}. {first['what']}: {figure(record)} | {record['seeds']} | "
+            f"{record['data']} | "
             f'<a href="{link}"><img src="{link}" width="180" alt="figure of {name}"></a> |'
         )
     for name, record in made.items():
@@ -106,9 +114,7 @@ def _section(record: dict[str, Any], again: dict[str, Any] | None, image: str) -
         f"|---|---|---|---|---|{extra[1]}",
     ]
     for i, finding in enumerate(record["findings"]):
-        finding = {
-            k: v.replace("|", r"\|") if isinstance(v, str) else v for k, v in finding.items()
-        }
+        finding = cells(finding)
         sign = {"above": "> ", "below": "< ", "within": "within ± "}[finding["claimed"]]
         row = (
             f"| {finding['condition']} | {finding['what']} | {sign}{finding['margin']:.3g} | "
