@@ -55,6 +55,15 @@ class Setting(NamedTuple):
         """Whether there is time for more than the smallest study that decides."""
         return self.scale == "full"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes results of one setting comparable, as it stands in files."""
+        return {
+            "scale": self.scale,
+            "seeds": len(self.seeds),
+            "first_seed": self.seeds[0],
+        }
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -159,9 +168,7 @@ def record(name: str, statement: str, evidence: Evidence, setting: Setting) -> d
         "interval": first["interval"],
         "what": first["what"],
         "unit": first["unit"],
-        "seeds": len(setting.seeds),
-        "first_seed": setting.seeds[0],
-        "scale": setting.scale,
+        **setting.identity,
         "data": evidence.data,
         "findings": [finding.record() for finding in evidence.findings],
         "versions": _versions(),

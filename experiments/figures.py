@@ -1,6 +1,5 @@
 """The look of an experiment's figure: colour-blind safe, with intervals."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,36 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from regjax import drawing
 from regjax.comparison import estimate
 from regjax.drawing import COLOURS, MARKERS
 
-STYLE: Any = {
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#dddddd",
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-}
+STYLE: Any = {"axes.titlesize": 10, "legend.frameon": False}  # for several axes beside each other
 
 
 def render(draw: Callable[[Figure], None], width: float = 8.0, height: float = 3.8) -> bytes:
-    """A figure as a PNG.
-
-    Args:
-      draw: draws on the empty figure that it is given; it may change its size.
-      width, height: in inches.
-    """
+    """A figure as a PNG, see `regjax.drawing.render_figure`."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+        return drawing.render_figure(draw, drawing.LIGHT, width, height)
 
 
 def curve(axes: Axes, x: Sequence[float] | np.ndarray, y: Any, label: str, number: int = 0) -> None:
@@ -59,13 +39,12 @@ def curve(axes: Axes, x: Sequence[float] | np.ndarray, y: Any, label: str, numbe
     axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
 
 
-def bars(axes: Axes, values: dict[str, Any], across: bool = True) -> None:
+def bars(axes: Axes, values: dict[str, Any]) -> None:
     """Means over seeds with 95 % intervals, and each seed as a dot, one row a name.
 
     Args:
       axes: where.
       values: by name, `(seeds,)`.
-      across: names on the left and values across, else names below.
     """
     for place, one in enumerate(values.values()):
         of_seeds = np.asarray(one, float)
@@ -75,16 +54,7 @@ def bars(axes: Axes, values: dict[str, Any], across: bool = True) -> None:
         reach = np.nan_to_num([[mean - low], [high - mean]])
         beside = np.full(len(of_seeds), place + 0.2)
         error: dict[str, Any] = {"fmt": "o", "color": colour, "ms": 6, "capsize": 4, "lw": 2}
-        if across:
-            axes.errorbar([mean], [place], xerr=reach, **error)
-            axes.plot(of_seeds, beside, ".", color=colour, alpha=0.4, ms=4)
-        else:
-            axes.errorbar([place], [mean], yerr=reach, **error)
-            axes.plot(beside, of_seeds, ".", color=colour, alpha=0.4, ms=4)
-    names, ticks = list(values), range(len(values))
-    if across:
-        axes.set_yticks(ticks, names)
-        axes.set_ylim(len(values) - 0.5, -0.5)
-    else:
-        axes.set_xticks(ticks, names)
-        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.errorbar([mean], [place], xerr=reach, **error)
+        axes.plot(of_seeds, beside, ".", color=colour, alpha=0.4, ms=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.5, -0.5)

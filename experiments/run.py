@@ -56,20 +56,12 @@ def chosen(found: dict[str, Any], every: bool, only: list[str]) -> dict[str, Any
 
 def decided(module: Any, setting: Setting) -> bool:
     """Whether all claims of a script have been decided, by this script with these settings."""
-    wanted = {**_identity(setting), "source": evidence.source(module)}
+    wanted = {**setting.identity, "source": evidence.source(module)}
     for claim in module.CLAIMS:
         made = ledger.read(setting.workdir / claim / "claim.json")
         if made is None or any(made[name] != value for name, value in wanted.items()):
             return False
     return True
-
-
-def _identity(setting: Setting) -> dict[str, Any]:
-    return {
-        "scale": setting.scale,
-        "seeds": len(setting.seeds),
-        "first_seed": setting.seeds[0],
-    }
 
 
 def claim_workdir(setting: Setting) -> None:
@@ -81,14 +73,14 @@ def claim_workdir(setting: Setting) -> None:
     file = setting.workdir / "setting.json"
     with contextlib.suppress(OSError, ValueError):
         there = json.loads(file.read_text())
-        if there != _identity(setting):
+        if there != setting.identity:
             raise InputError(
-                f"'{setting.workdir}' holds results of {there}, not of {_identity(setting)}; "
+                f"'{setting.workdir}' holds results of {there}, not of {setting.identity}; "
                 "give another --workdir"
             )
     try:
         setting.workdir.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(_identity(setting)) + "\n")
+        file.write_text(json.dumps(setting.identity) + "\n")
     except OSError as error:
         raise InputError(f"cannot write to '{setting.workdir}': {error.strerror}") from error
 

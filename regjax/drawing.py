@@ -21,6 +21,19 @@ def render(draw: Callable[[Any], None], colours: dict[str, str], height: float =
       colours: `LIGHT` or `DARK`.
       height: inches, at a width of 7.
     """
+    return render_figure(lambda figure: draw(figure.subplots()), colours, 7, height)
+
+
+def render_figure(
+    draw: Callable[[Figure], None], colours: dict[str, str], width: float, height: float
+) -> bytes:
+    """A figure as a PNG.
+
+    Args:
+      draw: draws on the empty figure that it is given; it may change its size.
+      colours: `LIGHT` or `DARK`.
+      width, height: inches.
+    """
     text, ground, grid = colours["text"], colours["ground"], colours["grid"]
     style: Any = {
         "text.color": text,
@@ -41,8 +54,8 @@ def render(draw: Callable[[Any], None], colours: dict[str, str], height: float =
         "legend.fontsize": 9,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(7, height), layout="constrained")
-        draw(figure.subplots())
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
