@@ -1,8 +1,8 @@
-"""A claim's verdict from figures over seeds, and what a script of `experiments.claims` shares.
+"""A claim's verdict from figures over seeds, and what the scripts of claims share.
 
-A script has `CLAIMS`, the statements it tests by their ids, and `measure(setting)`, which returns
-an `Evidence` for each. An evidence is findings: one figure a seed, under one condition, and on
-which side of which margin the claim has it.
+A script of `experiments.claims` or `experiments.papers` has `CLAIMS`, the statements it tests by
+their ids, and `measure(setting)`, which returns an `Evidence` for each. An evidence is findings:
+one figure a seed, under one condition, and on which side of which margin the claim has it.
 
 The rule, of all claims: a finding holds where the 95 % interval of its mean over the seeds (the
 smoothed bootstrap-t of `regjax.comparison`) lies on the claimed side of the margin, fails where it
@@ -76,6 +76,7 @@ class Finding:
       claimed: it is `above` or `below` the margin, or `within` ± the margin.
       margin: in the figure's unit.
       unit: of the figure; "" if it has none.
+      paper: what a paper has for it, if it is of one.
     """
 
     condition: str
@@ -84,6 +85,7 @@ class Finding:
     claimed: str = "above"
     margin: float = 0.0
     unit: str = ""
+    paper: str = ""
 
     @property
     def estimate(self) -> Estimate:
@@ -118,6 +120,7 @@ class Finding:
             "interval": [low, high],
             "claimed": self.claimed,
             "margin": self.margin,
+            "paper": self.paper,
             "outcome": self.outcome,
             "values": np.asarray(self.values, float).tolist(),
         }
@@ -256,7 +259,7 @@ def run(main: Callable[[flags.FlagValues], int | None]) -> None:
 
 
 def script() -> None:
-    """What a script of `experiments.claims` does when it is run."""
+    """What a script of `experiments.claims` or `.papers` does when it is run."""
     define_flags()
     module = sys.modules["__main__"]
 

@@ -58,3 +58,25 @@ def bars(axes: Axes, values: dict[str, Any]) -> None:
         axes.plot(of_seeds, beside, ".", color=colour, alpha=0.4, ms=4)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
+
+
+def grid(axes: Axes, values: np.ndarray, rows: list[str], columns: list[str], span: float) -> None:
+    """A map of numbers, which are written in it, each row's highest in bold.
+
+    Args:
+      axes: where; its image is `axes.images[0]`.
+      values: `(rows, columns)`.
+      rows: their names.
+      columns: their names.
+      span: of the colours, down from the highest value.
+    """
+    top = values.max()
+    axes.imshow(values, cmap="viridis", vmin=top - span, vmax=top, aspect="auto")
+    for i, j in np.ndindex(*values.shape):
+        shade = "white" if values[i, j] < top - span / 2 else "black"
+        weight = "bold" if j == values[i].argmax() else "normal"
+        said = f"{values[i, j]:.1f}"
+        axes.text(j, i, said, ha="center", va="center", color=shade, weight=weight)
+    axes.grid(False)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)

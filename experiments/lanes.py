@@ -82,7 +82,7 @@ def train(
 def tuned(
     config: Config, seeds: Sequence[int], settings: Sequence[Mapping[str, Any]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Test accuracy with the setting that does best on the selection split, mean over the seeds.
+    """Test accuracy with tuned settings: for each seed what the others select, see `by_others`.
 
     Returns:
       That of each seed, `(seeds,)`, and that of every setting, `(settings, seeds)`.
@@ -91,7 +91,7 @@ def tuned(
     select, test = (
         column(records, f"{split}_accuracy", len(settings)) for split in ("select", "test")
     )
-    return test[np.nan_to_num(select).mean(axis=1).argmax()], test
+    return by_others(select, test), test
 
 
 def follow(

@@ -1,7 +1,8 @@
 """Runs the scripts of `experiments.claims` and writes a ledger of what they found.
 
 python -m experiments.run --all [--scale=small] [--workdir=runs/evidence] [--jobs=2]
-python -m experiments.run --only=P1,P3
+python -m experiments.run --papers  # those of experiments.papers
+python -m experiments.run --only=P1,T3
 
 Each script is a process of its own, `--jobs` of them at a time. What has been decided with the same
 settings by the same script is not measured again, so a run that was ended goes on where it was.
@@ -18,40 +19,46 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import ModuleType
 from typing import Any
 
 from absl import flags
 
-from experiments import claims, evidence, ledger
+from experiments import claims, evidence, ledger, papers
 from experiments.evidence import Setting
 from regjax.errors import InputError, did_you_mean
 
 _ALL = flags.DEFINE_boolean("all", False, "every claim")
+_PAPERS = flags.DEFINE_boolean("papers", False, "every paper's table")
 _ONLY = flags.DEFINE_list("only", [], "claims by their ids")
 _JOBS = flags.DEFINE_integer("jobs", os.cpu_count() or 1, "scripts at a time", lower_bound=1)
 
 
 def scripts() -> dict[str, Any]:
-    """Every script of `experiments.claims` as a module, by its name."""
-    names = [module.name for module in pkgutil.iter_modules(claims.__path__)]
-    return {name: importlib.import_module(f"experiments.claims.{name}") for name in names}
+    """Every script of `experiments.claims` and `experiments.papers` as a module, by its name."""
+    return {
+        name: importlib.import_module(f"{package.__name__}.{name}")
+        for package in (claims, papers)
+        for _, name, _ in pkgutil.iter_modules(package.__path__)
+    }
 
 
-def chosen(found: dict[str, Any], every: bool, only: list[str]) -> dict[str, Any]:
-    """The scripts that decide the claims that are asked for.
+def chosen(found: dict[str, Any], packages: list[ModuleType], only: list[str]) -> dict[str, Any]:
+    """The scripts of some packages, or those that decide the claims that are asked for.
 
     Raises:
       InputError: nothing is asked for, or a claim that there is no script for.
     """
     known = {claim: name for name, module in found.items() for claim in module.CLAIMS}
-    if every == bool(only):
-        raise InputError(f"give --all, or --only with some of {', '.join(sorted(known))}")
+    if bool(packages) == bool(only):
+        raise InputError(f"give --all, --papers, or --only with some of {', '.join(sorted(known))}")
     for claim in only:
         if claim not in known:
             hint = did_you_mean(claim, list(known)) or f"; there are {', '.join(sorted(known))}"
             raise InputError(f"no script decides the claim '{claim}'{hint}")
-    names = {known[claim] for claim in only} if only else set(found)
-    return {name: found[name] for name in sorted(names)}
+    wanted = [package.__name__ for package in packages]
+    names = {name for name, module in found.items() if module.__package__ in wanted}
+    return {name: found[name] for name in sorted(names or {known[claim] for claim in only})}
 
 
 def decided(module: Any, setting: Setting) -> bool:
@@ -85,12 +92,12 @@ def claim_workdir(setting: Setting) -> None:
         raise InputError(f"cannot write to '{setting.workdir}': {error.strerror}") from error
 
 
-def command(name: str, setting: Setting) -> list[str]:
+def command(module: Any, setting: Setting) -> list[str]:
     """How a script is started."""
     return [
         sys.executable,
         "-m",
-        f"experiments.claims.{name}",
+        module.__name__,
         f"--scale={setting.scale}",
         f"--workdir={setting.workdir}",
         f"--first_seed={setting.seeds[0]}",
@@ -98,23 +105,25 @@ def command(name: str, setting: Setting) -> list[str]:
     ]
 
 
-def measure(names: list[str], setting: Setting, jobs: int) -> Iterator[tuple[str, int, str, float]]:
-    """Runs scripts; yields each as it ends: its name, exit code, output and seconds."""
+def measure(
+    modules: list[Any], setting: Setting, jobs: int
+) -> Iterator[tuple[Any, int, str, float]]:
+    """Runs scripts; yields each as it ends: the module, exit code, output and seconds."""
     running: list[subprocess.Popen[str]] = []
 
-    def one(name: str) -> tuple[str, int, str, float]:
+    def one(module: Any) -> tuple[Any, int, str, float]:
         started = time.perf_counter()
         process = subprocess.Popen(
-            command(name, setting), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(module, setting), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         running.append(process)
         output, errors = process.communicate()
         output += errors if process.returncode else ""
-        return name, process.returncode, output, time.perf_counter() - started
+        return module, process.returncode, output, time.perf_counter() - started
 
     with ThreadPoolExecutor(jobs) as threads:
         try:
-            ended = as_completed([threads.submit(one, name) for name in names])
+            ended = as_completed([threads.submit(one, module) for module in modules])
             yield from (future.result() for future in ended)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -126,17 +135,18 @@ def measure(names: list[str], setting: Setting, jobs: int) -> Iterator[tuple[str
 def main(values: flags.FlagValues) -> int:
     """Runs what is missing and writes the ledger; 1 if a script has failed."""
     setting = evidence.setting_of(values)
-    wanted = chosen(scripts(), _ALL.value, _ONLY.value)
+    packages = [package for package, flag in ((claims, _ALL), (papers, _PAPERS)) if flag.value]
+    wanted = list(chosen(scripts(), packages, _ONLY.value).values())
     claim_workdir(setting)
-    missing = [name for name, module in wanted.items() if not decided(module, setting)]
+    missing = [module for module in wanted if not decided(module, setting)]
     if done := len(wanted) - len(missing):
         print(f"{done} of {len(wanted)} scripts have been run", flush=True)
     failed = False
-    for name, code, output, seconds in measure(missing, setting, _JOBS.value):
+    for module, code, output, seconds in measure(missing, setting, _JOBS.value):
         failed |= code != 0
-        verdicts = output.splitlines()[-len(wanted[name].CLAIMS) :]  # after what a study may say
+        verdicts = output.splitlines()[-len(module.CLAIMS) :]  # after what a study may say
         told = "\n".join(verdicts) if code == 0 else f"failed with exit code {code}:\n{output}"
-        print(f"{name}, {seconds:.0f} s\n{told}", flush=True)
+        print(f"{module.__name__.split('.')[-1]}, {seconds:.0f} s\n{told}", flush=True)
     path = ledger.write(setting.workdir, setting.workdir)
     print(f"ledger: {path}")
     return int(failed)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import evidence, lanes, ledger, run
+from experiments import claims, evidence, lanes, ledger, papers, run
 from experiments.evidence import Evidence, Finding, Setting
 from regjax.config import Config, DataConfig, ModelConfig
 from regjax.errors import InputError
@@ -19,10 +19,10 @@ from regjax.errors import InputError
 from .conftest import ROOT
 
 SCRIPTS = run.scripts()
-# All that there are: norms, initializers, penalties, ..., the experiment itself.
+# All that there are: norms, initializers, penalties, ..., the experiment itself, papers' tables.
 NAMES = (
     "N1 N2 N3 N4 N5 N6 N7 I1 I2 I3 I4 I5 P1 P2 P3 P4 P5 P6 P7 "
-    "D1 G1 O1 O2 O3 A1 A2 A3 R1 S1 S2 B1 X1"
+    "D1 G1 O1 O2 O3 A1 A2 A3 R1 S1 S2 B1 X1 T1 T2 T3 T4"
 )
 
 
@@ -74,18 +74,21 @@ def test_false_verdicts_are_rare() -> None:
     assert 0.85 < outcomes.count("open") / len(outcomes) <= 1.0
 
 
-def decided(workdir: Path, sign: float, first_seed: int = 0) -> dict[str, Any]:
+def decided(
+    workdir: Path, sign: float, first_seed: int = 0, name: str = "N1", paper: str = ""
+) -> dict[str, Any]:
     """Writes a claim's files as a script does."""
     values = sign + np.linspace(-0.1, 0.1, 5)
-    found = Evidence([Finding("a|b", "gain", values, unit="points")], _draw, "numbers")
+    finding = Finding("a|b", "gain", values, unit="points", paper=paper)
+    found = Evidence([finding], _draw, "numbers")
     setting = Setting("small", range(first_seed, first_seed + 5), workdir)
     module = type(sys)("made_up")
-    module.CLAIMS = {"N1": "It gains."}  # pyright: ignore[reportAttributeAccessIssue]
-    module.measure = lambda setting: {"N1": found}  # pyright: ignore[reportAttributeAccessIssue]
+    module.CLAIMS = {name: "It gains."}  # pyright: ignore[reportAttributeAccessIssue]
+    module.measure = lambda setting: {name: found}  # pyright: ignore[reportAttributeAccessIssue]
     original = evidence.source
     try:
         evidence.source = lambda module: "made up"
-        return evidence.decide(module, setting)["N1"]
+        return evidence.decide(module, setting)[name]
     finally:
         evidence.source = original
 
@@ -109,6 +112,16 @@ def test_ledger_believes_no_verdict_that_other_seeds_contradict(
     assert json.loads((tmp_path / "out" / "claims" / "N1.json").read_text()) == made
 
 
+def test_ledger_has_papers_in_a_table_of_their_own(tmp_path: Path) -> None:
+    decided(tmp_path, 1.0)
+    decided(tmp_path, 1.0, name="T1", paper="5 % | better")
+    text = ledger.write(tmp_path, tmp_path).read_text()
+    claims_part, rest = text.split("## Papers' tables")
+    assert "Of 1, 1 confirmed" in claims_part and "[T1]" not in claims_part and "[T1]" in rest
+    one, other = rest.split("## N1")[1].split("## T1")
+    assert "paper" not in one and r"| 5 % \| better |" in other
+
+
 def test_ledger_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no claim"):
         ledger.write(tmp_path, tmp_path)
@@ -123,14 +136,24 @@ def test_a_torn_record_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    for arguments, words in (((True, ["N4"]), "give --all, or"), ((False, ["Q7"]), "claim 'Q7'")):
+    for packages, only, words in (
+        ([claims], ["N4"], "give --all, --papers, or"),
+        ([], [], "give --all, --papers, or"),
+        ([], ["Q7"], "claim 'Q7'"),
+    ):
         with pytest.raises(InputError, match=words):
-            run.chosen(SCRIPTS, *arguments)
+            run.chosen(SCRIPTS, packages, only)
     run.claim_workdir(Setting("small", range(3), tmp_path))
     with pytest.raises(InputError, match="give another --workdir"):
         run.claim_workdir(Setting("small", range(4), tmp_path))
     with pytest.raises(InputError, match="cannot write to"):
         run.claim_workdir(Setting("small", range(3), tmp_path / "setting.json"))
+
+
+def test_runner_takes_claims_or_papers_or_one_of_either() -> None:
+    of_claims, of_papers = run.chosen(SCRIPTS, [claims], []), run.chosen(SCRIPTS, [papers], [])
+    assert not set(of_claims) & set(of_papers) and {**of_claims, **of_papers} == SCRIPTS
+    assert list(run.chosen(SCRIPTS, [], ["T1", "N6", "N4"])) == ["dropout_table", "norm_identities"]
 
 
 def test_runner_decides_once(tmp_path: Path) -> None:

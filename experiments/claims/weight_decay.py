@@ -154,21 +154,12 @@ def draw(figure: Figure, found: dict[str, Any], accuracies: dict[str, np.ndarray
     figure.set_size_inches(11, 3.6)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.2, 1.2, 1])
     means = {name: grid["select"].mean(-1) for name, grid in found.items()}
-    top = max(mean.max() for mean in means.values())
+    rates = [f"{rate:g}" for rate in RATES]
     for axes, (name, mean) in zip((left, middle), means.items(), strict=True):
-        image = axes.imshow(mean, cmap="viridis", vmin=top - 8, vmax=top, aspect="auto")
-        for i, j in np.ndindex(*mean.shape):
-            shade = "white" if mean[i, j] < top - 4 else "black"
-            weight = "bold" if j == mean[i].argmax() else "normal"
-            said = f"{mean[i, j]:.1f}"
-            axes.text(j, i, said, ha="center", va="center", color=shade, weight=weight)
-        axes.grid(False)
-        axes.set_xticks(
-            range(len(DECAYS[name])), ["none", *(f"1e{np.log10(d):.0f}" for d in DECAYS[name][1:])]
-        )
-        axes.set_yticks(range(len(RATES)), [f"{rate:g}" for rate in RATES])
+        decays = ["none", *(f"1e{np.log10(d):.0f}" for d in DECAYS[name][1:])]
+        figures.grid(axes, mean, rates, decays, 8.0)
         axes.set(title=name, xlabel="decay" + " a step" * (name == "AdamW"), ylabel="learning rate")
-    figure.colorbar(image, ax=middle, label="selection accuracy / %")
+    figure.colorbar(middle.images[0], ax=middle, label="selection accuracy / %")
     figures.bars(right, accuracies)
     right.set(xlabel="test accuracy / %", title="tuned")
 
