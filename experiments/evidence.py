@@ -33,7 +33,7 @@ from regjax.comparison import Estimate, estimate
 from regjax.errors import InputError
 
 SCALES = {"small": 10, "full": 20}  # seeds
-USAGE = 2  # exit code of bad input
+USAGE, INTERRUPTED = 2, 130  # exit codes
 WORDS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
 
 
@@ -244,7 +244,7 @@ def setting_of(values: flags.FlagValues) -> Setting:
 
 
 def run(main: Callable[[flags.FlagValues], int | None]) -> None:
-    """Runs a command: bad input ends in one line and exit code 2."""
+    """Runs a command: bad input ends in one line and exit code 2, Ctrl-C in one and 130."""
 
     def guarded(argv: list[str]) -> int | None:
         try:
@@ -254,6 +254,9 @@ def run(main: Callable[[flags.FlagValues], int | None]) -> None:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return USAGE
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            return INTERRUPTED
 
     app.run(guarded)
 

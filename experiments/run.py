@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import ModuleType
 from typing import Any
 
+import filelock
 from absl import flags
 
 from experiments import claims, evidence, ledger, papers
@@ -71,25 +72,37 @@ def decided(module: Any, setting: Setting) -> bool:
     return True
 
 
-def claim_workdir(setting: Setting) -> None:
-    """Makes the workdir one of these settings.
+@contextlib.contextmanager
+def held(setting: Setting) -> Iterator[None]:
+    """Makes the workdir one of these settings, and this process the one that measures in it.
 
     Raises:
-      InputError: it is of others, whose results would be lost.
+      InputError: it is of other settings, whose results would be lost, another process measures in
+        it, or it cannot be written.
     """
-    file = setting.workdir / "setting.json"
-    with contextlib.suppress(OSError, ValueError):
-        there = json.loads(file.read_text())
-        if there != setting.identity:
-            raise InputError(
-                f"'{setting.workdir}' holds results of {there}, not of {setting.identity}; "
-                "give another --workdir"
-            )
+    file, folder = setting.workdir / "setting.json", setting.workdir
     try:
-        setting.workdir.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(setting.identity) + "\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"another process is measuring in '{folder}'; wait for it, or give another --workdir"
+        ) from error
     except OSError as error:
-        raise InputError(f"cannot write to '{setting.workdir}': {error.strerror}") from error
+        raise InputError(f"cannot write to '{folder}': {error.strerror}") from error
+    try:
+        with contextlib.suppress(OSError, ValueError):
+            there = json.loads(file.read_text())
+            if there != setting.identity:
+                raise InputError(
+                    f"'{folder}' holds results of {there}, not of {setting.identity}; "
+                    "give another --workdir"
+                )
+        file.write_text(json.dumps(setting.identity) + "\n")
+        yield
+    finally:
+        lock.release()
 
 
 def command(module: Any, setting: Setting) -> list[str]:
@@ -137,7 +150,14 @@ def main(values: flags.FlagValues) -> int:
     setting = evidence.setting_of(values)
     packages = [package for package, flag in ((claims, _ALL), (papers, _PAPERS)) if flag.value]
     wanted = list(chosen(scripts(), packages, _ONLY.value).values())
-    claim_workdir(setting)
+    with held(setting):
+        failed = run(wanted, setting)
+        print(f"ledger: {ledger.write(setting.workdir, setting.workdir)}")
+    return int(failed)
+
+
+def run(wanted: list[Any], setting: Setting) -> bool:
+    """Runs those scripts whose claims are not decided yet; whether one has failed."""
     missing = [module for module in wanted if not decided(module, setting)]
     if done := len(wanted) - len(missing):
         print(f"{done} of {len(wanted)} scripts have been run", flush=True)
@@ -147,9 +167,7 @@ def main(values: flags.FlagValues) -> int:
         verdicts = output.splitlines()[-len(module.CLAIMS) :]  # after what a study may say
         told = "\n".join(verdicts) if code == 0 else f"failed with exit code {code}:\n{output}"
         print(f"{module.__name__.split('.')[-1]}, {seconds:.0f} s\n{told}", flush=True)
-    path = ledger.write(setting.workdir, setting.workdir)
-    print(f"ledger: {path}")
-    return int(failed)
+    return failed
 
 
 if __name__ == "__main__":

@@ -143,11 +143,23 @@ def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             run.chosen(SCRIPTS, packages, only)
-    run.claim_workdir(Setting("small", range(3), tmp_path))
+
+
+def test_runner_holds_its_workdir(tmp_path: Path) -> None:
+    """One process at a time, of one kind of settings."""
+
+    def enter(seeds: int, folder: Path = tmp_path) -> None:
+        setting = Setting("small", range(seeds), folder)
+        busy = pytest.raises(InputError, match="another process is measuring")
+        with run.held(setting), busy, run.held(setting):
+            raise AssertionError
+
+    enter(3)
+    enter(3)
     with pytest.raises(InputError, match="give another --workdir"):
-        run.claim_workdir(Setting("small", range(4), tmp_path))
+        enter(4)
     with pytest.raises(InputError, match="cannot write to"):
-        run.claim_workdir(Setting("small", range(3), tmp_path / "setting.json"))
+        enter(3, tmp_path / "setting.json")
 
 
 def test_runner_takes_claims_or_papers_or_one_of_either() -> None:

@@ -58,9 +58,10 @@ def measured(config: Config, seeds: range, settings: list[dict[str, Any]]) -> Nu
     """Calibration error and test error in %, `(settings, seeds)`."""
     runs = lanes.over_seeds(config, seeds, settings)
     records = lanes.train(runs, ("test",), weights=True)
+    outputs = [lanes.outputs(*pair) for pair in zip(runs, records, strict=True)]
     calibration = [
-        float(metrics.calibration(*map(jnp.asarray, lanes.outputs(*pair))).compute())
-        for pair in zip(runs, records, strict=True)
+        float(metrics.calibration(jnp.asarray(logits), jnp.asarray(labels)).compute())
+        for logits, labels in outputs
     ]
     shape = len(settings), len(seeds)
     return {
