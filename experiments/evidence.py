@@ -55,6 +55,11 @@ class Setting(NamedTuple):
         """Whether there is time for more than the smallest study that decides."""
         return self.scale == "full"
 
+    def of(self, module: Any) -> "Setting":
+        """That of a script: one whose intervals come close to a margin has `TIMES` the seeds."""
+        first, count = self.seeds[0], len(self.seeds)
+        return self._replace(seeds=range(first, first + count * getattr(module, "TIMES", 1)))
+
     @property
     def identity(self) -> dict[str, Any]:
         """What makes results of one setting comparable, as it stands in files."""
@@ -199,6 +204,7 @@ def save(folder: Path, made: Mapping[str, Any], draw: Callable[[Figure], None]) 
 
 def decide(module: Any, setting: Setting) -> dict[str, dict[str, Any]]:
     """Measures all claims of a script and writes their files; returns their records."""
+    setting = setting.of(module)
     started, made = time.perf_counter(), {}
     script = source(module)  # before it may be edited
     found = module.measure(setting)

@@ -64,7 +64,7 @@ def chosen(found: dict[str, Any], packages: list[ModuleType], only: list[str]) -
 
 def decided(module: Any, setting: Setting) -> bool:
     """Whether all claims of a script have been decided, by this script with these settings."""
-    wanted = {**setting.identity, "source": evidence.source(module)}
+    wanted = {**setting.of(module).identity, "source": evidence.source(module)}
     for claim in module.CLAIMS:
         made = ledger.read(setting.workdir / claim / "claim.json")
         if made is None or any(made[name] != value for name, value in wanted.items()):

@@ -168,6 +168,13 @@ def test_runner_takes_claims_or_papers_or_one_of_either() -> None:
     assert list(run.chosen(SCRIPTS, [], ["T1", "N6", "N4"])) == ["dropout_table", "norm_identities"]
 
 
+def test_a_script_may_have_more_seeds() -> None:
+    """From the same first one on, so that two runs share none."""
+    setting = Setting("small", range(5, 15), Path())
+    assert setting.of(SCRIPTS["batch_sizes"]).seeds == range(5, 25)
+    assert setting.of(SCRIPTS["elastic_net"]) == setting
+
+
 def test_runner_decides_once(tmp_path: Path) -> None:
     """The command on the quickest script; then it has nothing to do, and a mistake is a line."""
     command = [sys.executable, "-m", "experiments.run", "--only=N4,N6", f"--workdir={tmp_path}"]

@@ -4,9 +4,10 @@ N5. "Normalization goes before the activation."
 
 Question: is dense → norm → activation better than dense → activation → norm? Method: MLPs of three
 layers of 64 units on digits, 500 to train, batch or layer norm, ReLU or sigmoid, 20 epochs of Adam
-at three rates; of each network the rate that is best on the selection split, mean over the seeds,
-is tested. Figure: test accuracy of both orders. Verdict: before is better than after by more than
-one point, with each norm and each activation; where that fails, the order is a convention.
+at three rates; of each network the rate that is best on the selection split, by the mean over the
+other seeds, is tested. Figure: test accuracy of both orders. Verdict: before is better than after
+by more than one point, with each norm and each activation; where that fails, the order is a
+convention.
 """
 
 from collections.abc import Callable
