@@ -157,6 +157,18 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-5)
 
 
+def test_orthogonal_under_vmap_is_each_alone() -> None:
+    """Bit by bit; and it ends: batches of QR at a time, as many as threads, never did on a CPU."""
+
+    def four(key: jax.Array) -> jax.Array:
+        return jnp.stack(
+            [initializers.orthogonal(2.0)(k, (64, 64)) for k in jax.random.split(key, 4)]
+        )
+
+    roots = jax.random.split(jax.random.key(0), 10)
+    assert (jax.jit(jax.vmap(four))(roots) == jnp.stack([four(root) for root in roots])).all()
+
+
 def test_orthogonal_is_uniform_over_the_rotations() -> None:
     """By Haar measure every entry of a 3 × 3 rotation or reflection is U(−1, 1)."""
     keys = jax.random.split(KEY, 3000)

@@ -19,7 +19,7 @@ def orthogonal(gain: Number = 1.0) -> Initializer:
     >>> bool(jnp.allclose(w.T @ w, jnp.eye(4), atol=1e-6))
     True
     """
-    return _in_float32(jax.nn.initializers.orthogonal(scale=gain))
+    return _scaled(jax.nn.initializers.orthogonal(), gain)
 
 
 def delta_orthogonal(gain: Number = 1.0) -> Initializer:
@@ -32,16 +32,22 @@ def delta_orthogonal(gain: Number = 1.0) -> Initializer:
     >>> bool(jnp.allclose(w[1, 1] @ w[1, 1].T, jnp.eye(2), atol=1e-6)), w[0].any().item()
     (True, False)
     """
-    return _in_float32(jax.nn.initializers.delta_orthogonal(scale=gain))
+    return _scaled(jax.nn.initializers.delta_orthogonal(), gain)
 
 
-def _in_float32(init: Initializer) -> Initializer:
-    """There is no QR in less than float32."""
+def _scaled(init: Initializer, gain: Number) -> Initializer:
+    """By a QR in float32, as there is none in less, and of one matrix after the other under `vmap`.
 
-    def rounded(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
-        return init(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+    jaxlib (0.10) divides a batch of QRs among the threads that wait for it: on a CPU with as many
+    batches at a time as cores all of them wait for ever.
+    """
 
-    return rounded
+    def scaled(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
+        wide = jnp.promote_types(dtype, jnp.float32)
+        one = jax.custom_batching.sequential_vmap(lambda key: init(key, shape, wide))
+        return (jnp.asarray(gain, wide) * one(key)).astype(dtype)
+
+    return scaled
 
 
 def identity(gain: Number = 1.0, groups: int = 1) -> Initializer:
