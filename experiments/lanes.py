@@ -1,6 +1,6 @@
 """Many runs trained at once, for a question about them all."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.network import Network
 from regjax.state import TrainState
-from regjax.studies.lanes import Job, Record
+from regjax.studies.lanes import Job, Lanes, OneByOne, Record
 from regjax.studies.shared import Shared
 from regjax.studies.vectorized import Vectorized
 
@@ -44,7 +44,7 @@ def train(
     last: bool = False,
     weights: bool = False,
 ) -> list[Record]:
-    """Trains runs, those that differ in numbers and seeds only as lanes of one program.
+    """Trains runs, those that differ in numbers and seeds only by one program, most as its lanes.
 
     Each is a run as `regjax train` has it, up to rounding, and stops as its config says.
 
@@ -68,15 +68,24 @@ def train(
         key = shared.program_key(shared.assemble(run))
         programs[f"{key} {run.data!r} {run.epochs}"].append(i)
     for numbers in programs.values():
-        lanes = Vectorized(shared, min(WIDTH, len(numbers)))
-        for i in numbers:
-            lanes.start(Job(checked[i], tuple(splits), lambda line: True, i, last, weights))
-        left = len(numbers)
+        jobs = deque(
+            Job(checked[i], tuple(splits), lambda line: True, i, last, weights) for i in numbers
+        )
+        lanes, left = _lanes(shared, checked[numbers[0]], len(numbers)), len(numbers)
         while left:
+            while jobs and lanes.free():
+                lanes.start(jobs.popleft())
             ended = lanes.epoch()
             records |= {job.owner: record for job, record in ended}
             left -= len(ended)
     return [records[i] for i in range(len(runs))]
+
+
+def _lanes(shared: Shared, run: Config, count: int) -> Lanes:
+    """Side by side, but for convolutions on a CPU: there many kernels at once are no faster."""
+    if jax.default_backend() == "cpu" and run.model.name in ("cnn", "resnet"):
+        return OneByOne(shared)
+    return Vectorized(shared, min(WIDTH, count))
 
 
 def tuned(

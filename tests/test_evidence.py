@@ -15,6 +15,7 @@ from experiments import claims, evidence, lanes, ledger, papers, run
 from experiments.evidence import Evidence, Finding, Setting
 from regjax.config import Config, DataConfig, ModelConfig
 from regjax.errors import InputError
+from regjax.studies.lanes import OneByOne
 
 from .conftest import ROOT
 
@@ -187,8 +188,13 @@ def test_runner_decides_once(tmp_path: Path) -> None:
     assert wrong.returncode == 2 and wrong.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_lanes_are_runs_in_the_order_asked() -> None:
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_lanes_are_runs_in_the_order_asked(
+    monkeypatch: pytest.MonkeyPatch, one_by_one: bool
+) -> None:
     """Of two programs, each lane's last or best weights; outputs are those that were measured."""
+    if one_by_one:  # as convolutions on a CPU are
+        monkeypatch.setattr(lanes, "_lanes", lambda shared, run, count: OneByOne(shared))
     data = DataConfig(train=60, valid=40, select=0, test=100)
     config = Config(epochs=3, data=data, model=ModelConfig(widths=(8,)))
     settings = [{"model.norm": "batch"}, {}, {"optimizer.learning_rate": 0.05}]
