@@ -25,7 +25,7 @@ from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, Stop
 
 CLAIMS = {"T1": "Dropout with max-norm < dropout with L2 < max-norm < L1 + L2 < L2 in error."}
 CONFIG = Config(
-    epochs=100,
+    epochs=60,
     batch_size=50,
     data=DataConfig("tfds:mnist", valid=0, select=2000, test=10000, stratified=False),
     model=ModelConfig("mlp"),
