@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax import by_patches, many_kernels, winograd
+from regjax import by_patches, depthwise, many_kernels, winograd
 from regjax.by_patches import Geometry
 
 
@@ -42,12 +42,16 @@ def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
 def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
     if geometry.plain and winograd.pays(x, kernel, geometry.padding):
         return winograd.forward(x, kernel, geometry.padding)
+    if depthwise.pays(kernel, geometry):
+        return depthwise.forward(x, kernel, geometry)
     return by_patches.forward(x, kernel, geometry)
 
 
 def _backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     if isinstance(kept[0], list):
         return winograd.backward(geometry.padding, kept, dy)
+    if depthwise.pays(kept[-1], geometry):
+        return depthwise.backward(geometry, kept, dy)
     return by_patches.backward(geometry, kept, dy)
 
 

@@ -34,6 +34,7 @@ FLOORS = {
         "stopping",
         "transforms",
         "by_patches",
+        "depthwise",
         "many_kernels",
         "winograd",
     },
@@ -78,7 +79,8 @@ FLOORS = {
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
 NEIGHBOURS = {
-    "convolution": {"by_patches", "many_kernels", "winograd"},
+    "convolution": {"by_patches", "depthwise", "many_kernels", "winograd"},
+    "depthwise": {"by_patches"},
     "diagnostics": {"metrics", "penalties"},  # bins and groups, of which there is one definition
     "many_kernels": {"by_patches"},
     "winograd": {"by_patches"},

@@ -35,7 +35,10 @@ from regjax.config import (
 
 CLAIMS = {"T2": "Decoupled decay: the best decay does not depend on the rate, the error is lower."}
 RATES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-DECAYS = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+DECAYS = {
+    "Adam with L2": [1e-3, 1e-2, 1e-1, 1.0, 10.0],
+    "AdamW": [1e-5, 1e-4, 3e-4, 1e-3, 3e-3],
+}
 HOW = {"Adam with L2": "coupled", "AdamW": "independent"}
 CONFIG = Config(
     epochs=20,
@@ -63,12 +66,12 @@ def grids(config: Config, seeds: range) -> Grids:
     """Accuracies in %, `(rates, decays, seeds)`, for selection and test, of each optimizer."""
     settings = [
         {"optimizer.learning_rate": rate, "optimizer.weight_decay": decay, "optimizer.decay": how}
-        for how in HOW.values()
+        for name, how in HOW.items()
         for rate in RATES
-        for decay in DECAYS
+        for decay in DECAYS[name]
     ]
     records = lanes.train(lanes.over_seeds(config, seeds, settings), ("select", "test"))
-    shape = len(HOW), len(RATES), len(DECAYS), len(seeds)
+    shape = len(HOW), len(RATES), -1, len(seeds)
     parts = {
         split: 100 * np.nan_to_num(lanes.column(records, f"{split}_accuracy").reshape(shape))
         for split in ("select", "test")
@@ -76,20 +79,20 @@ def grids(config: Config, seeds: range) -> Grids:
     return {name: {split: of[i] for split, of in parts.items()} for i, name in enumerate(HOW)}
 
 
-def slope(grid: np.ndarray) -> np.ndarray:
+def slope(grid: np.ndarray, decays: list[float]) -> np.ndarray:
     """Correlation of log rate and log decay over each seed's best quarter of settings."""
-    rates, decays = np.meshgrid(np.log(RATES), np.log(DECAYS), indexing="ij")
+    along, across = np.meshgrid(np.log(RATES), np.log(decays), indexing="ij")
     found = []
     for of_seed in np.moveaxis(grid, -1, 0):
         best = of_seed >= np.sort(of_seed, axis=None)[-(of_seed.size // 4)]
-        found.append(np.corrcoef(rates[best], decays[best])[0, 1])
+        found.append(np.corrcoef(along[best], across[best])[0, 1])
     return np.nan_to_num(found)  # all of one rate or decay: no diagonal
 
 
 def measure(setting: Setting) -> dict[str, Evidence]:
     """Trains both grids."""
     found = grids(config_lib.with_setting(CONFIG, SCALE[setting.scale]), setting.seeds)
-    l2, decoupled = (slope(grid["select"]) for grid in found.values())
+    l2, decoupled = (slope(grid["select"], DECAYS[name]) for name, grid in found.items())
     flat = {
         name: [grid[split].reshape(-1, len(setting.seeds)) for split in ("select", "test")]
         for name, grid in found.items()
@@ -113,9 +116,9 @@ def draw(figure: Figure, found: Grids) -> None:
     """Both maps, each rate's best decay in bold."""
     figure.set_size_inches(10, 3.8)
     panels = figure.subplots(1, 2)
-    decays = [f"1e{np.log10(decay):.0f}" for decay in DECAYS]
     rates = [f"{rate:g}" for rate in RATES]
     for axes, (name, grid) in zip(panels, found.items(), strict=True):
+        decays = [f"{decay:g}" for decay in DECAYS[name]]
         figures.grid(axes, grid["select"].mean(-1), rates, decays, 8.0)
         axes.set(title=name, xlabel="decay" + " a step" * (name == "AdamW"))
         axes.set_ylabel("learning rate")
