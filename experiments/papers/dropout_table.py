@@ -5,9 +5,10 @@ max-norm, and dropout with L2 to dropout with max-norm.
 
 Question: does that order hold? Method: their network, three hidden ReLU layers, and dropout with
 p = ½ in these; each arm with the best of three strengths or radii and two rates by the mean
-selection accuracy of the other seeds. They train 784-1024-1024-2048-10 on 60,000 images by SGD with momentum; here
-784-256-256-512-10 on 1,000 images, and at full scale their widths on 10,000, by Adam, as with so
-few updates SGD does not train the networks with dropout at any rate that suits the others.
+selection accuracy of the other seeds. They train 784-1024-1024-2048-10 on 60,000 images by SGD with
+momentum; here 784-256-256-512-10 on 1,000 images, and at full scale their widths on 10,000, by
+Adam, as with so few updates SGD does not train the networks with dropout at any rate that suits the
+others.
 Figure: test error of each arm, and theirs.
 Verdict: the error of each arm is below that of the one before.
 """
