@@ -5,10 +5,12 @@ multiply: a sum of shifted images, a term for each place of the window, does all
 For where `lax` is slow with it: in a loop on a CPU.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from regjax import by_patches
 from regjax.by_patches import Geometry
@@ -32,7 +34,27 @@ def forward(
     >>> forward(jnp.ones((1, 3, 2)), jnp.ones((3, 1, 2)), geometry)[0]
     Array([[[3., 3.]]], dtype=float32)
     """
-    return by_patches.shifted_sum(x, kernel, geometry), (x, kernel)
+    per = kernel.reshape(*kernel.shape[:-2], geometry.groups, -1)  # (*window, I, O / I)
+    parts = [_one(x, per[..., i], geometry) for i in range(per.shape[-1])]
+    y = parts[0] if len(parts) == 1 else jnp.stack(parts, -1)
+    return y.reshape(*y.shape[: x.ndim - 1], -1), (x, kernel)
+
+
+def _one(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """With one kernel a channel, `(*window, I)`: no axis but the input's, or XLA's loop is slow."""
+    *window, channels = kernel.shape
+    x, within = _edged(x, geometry)
+    terms = by_patches.shifted(x, window, within)
+    weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), channels)
+    return functools.reduce(jnp.add, [seen * w for seen, w in zip(terms, weights, strict=True)])
+
+
+def _edged(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
+    """The input with its zeros, computed once for all places of the window."""
+    ones, none = (1,) * len(geometry.padding), ((0, 0),) * len(geometry.padding)
+    return lax.optimization_barrier(geometry.padded(x)), geometry._replace(
+        padding=none, spread=ones
+    )
 
 
 def backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -44,21 +66,18 @@ def backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, j
     [Array(18., dtype=float32), Array(18., dtype=float32)]
     """
     x, kernel = kept
-    *window, _, _ = kernel.shape
+    window = list(kernel.shape[:-2])
     each = dy.reshape(*dy.shape[:-1], geometry.groups, -1)  # of each input channel
+    parts = [each[..., i] for i in range(each.shape[-1])]
+    edged, within = _edged(x, geometry)
+    places = by_patches.shifted(edged, window, within)
     spatial = tuple(range(x.ndim - 1))
-    dkernel = jnp.stack(
-        [
-            (jnp.expand_dims(seen, -1) * each).sum(spatial)
-            for seen in by_patches.shifted(x, window, geometry)
-        ]
-    ).reshape(kernel.shape)
-    turned = jnp.flip(kernel, range(len(window))).reshape(*window, 1, geometry.groups, -1)
+    sums = [[(seen * part).sum(spatial) for part in parts] for seen in places]
+    dkernel = jnp.stack([jnp.stack(of_place, -1) for of_place in sums]).reshape(kernel.shape)
+    turned = jnp.flip(kernel, range(len(window))).reshape(*window, geometry.groups, -1)
     back = _back(geometry, x, window, dy)
-    parts = [
-        by_patches.shifted_sum(each[..., i], turned[..., i], back) for i in range(each.shape[-1])
-    ]
-    return sum(parts[1:], start=parts[0]), dkernel
+    dx = [_one(part, turned[..., i], back) for i, part in enumerate(parts)]
+    return functools.reduce(jnp.add, dx), dkernel
 
 
 def _back(geometry: Geometry, x: jax.Array, window: list[int], dy: jax.Array) -> Geometry:
