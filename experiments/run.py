@@ -6,7 +6,8 @@ python -m experiments.run --only=P1,T3
 
 Each script is a process of its own, `--jobs` of them at a time. What has been decided with the same
 settings by the same script is not measured again, so a run that was ended goes on where it was.
-`--all --scale=small` takes under an hour on 2 CPU cores. The ledger is `LEDGER.md` of the workdir.
+`--all --scale=small` takes half an hour on 2 CPU cores, `--papers` as long. The ledger is
+`LEDGER.md` of the workdir.
 """
 
 import contextlib
