@@ -23,6 +23,8 @@ HEARTBEAT_SECONDS = 20  # silent for longer, a process is dead
 CUT_OFF = (
     r"(?i)gloo|nccl|connection (reset|closed|refused)|socket closed|barrier|coordination.?service"
 )
+# How C++ begins what it says when it aborts: a failed check, and an exception that nobody took.
+FATAL = r"F\d{4} \d\d:|terminate called"
 LOST = (
     "another process of this run has ended or cannot be reached; see what it said, then start all "
     "of them again: they go on from the last checkpoint"
@@ -126,7 +128,9 @@ def supervise(hosts: Hosts) -> None:
         signal.signal(number, lambda number, frame: os.kill(child, number))
     error, fatal = _relay(told)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if fatal and code and not error:  # an error that came before is why the others are lost
+    if error and code < 0:  # it came before, and is why C++ then aborted
+        code = 2
+    elif fatal and code and not error:
         error, code = f"regjax: error: {_why(hosts, fatal)}\n", 2
     elif -code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
         error = f"regjax: error: the process crashed ({signal.Signals(-code).name})\n"
@@ -145,7 +149,7 @@ def _relay(told: int) -> tuple[str, str]:
     error = fatal = ""
     with open(told, errors="replace") as lines:
         for line in lines:
-            if fatal or re.match(r"F\d{4} \d\d:", line):
+            if fatal or re.match(FATAL, line):
                 fatal += line
             elif line.startswith("regjax: error: "):
                 error = line
@@ -156,6 +160,8 @@ def _relay(told: int) -> tuple[str, str]:
 
 def _why(hosts: Hosts, fatal: str) -> str:
     """One line for what C++ says when it aborts."""
+    if "gloo::" in fatal:  # after one exchange has failed, those still under way no longer match
+        return LOST
     if "CoordinationService" not in fatal and "coordination service" not in fatal:
         return "the process was aborted: " + " ".join(fatal.split())[:300]
     if "RegisterTask" not in fatal:

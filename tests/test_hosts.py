@@ -384,6 +384,36 @@ def test_flags_that_make_no_sense(given: tuple, message: str) -> None:
         hosts.from_flags(*given)
 
 
+ABORTS = """
+import os, sys
+from regjax import hosts
+hosts.supervise(hosts.Hosts("h:1", 2, 0))
+os.write(2, sys.argv[1].encode())
+os.abort()
+"""
+GLOO = "terminate called after throwing an instance of 'gloo::EnforceNotMet'\n  what(): 80 vs 4\n"
+TOLD = "regjax: error: no room\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (GLOO, f"regjax: error: {hosts.LOST}\n"),
+        (TOLD + GLOO, TOLD),
+        (TOLD, TOLD),
+        (
+            "F1128 05:02 a.cc:1] Check failed: a\n",
+            "regjax: error: the process was aborted: F1128.*a\n",
+        ),
+        ("terminate called: b\n", "regjax: error: the process was aborted: terminate called: b\n"),
+    ],
+)
+def test_an_abort_in_the_libraries_is_one_line(said: str, message: str) -> None:
+    code, _, err = ends(spawn("-c", ABORTS, said))
+    assert code == 2
+    assert re.fullmatch(message, err)
+
+
 def test_nothing_to_find(tmp_path: Path) -> None:
     """Not on SLURM, GKE or a TPU."""
     code, _, err = ends(train(tmp_path / "run", "--coordinator=auto"))
