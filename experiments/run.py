@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,11 +24,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import ModuleType
 from typing import Any
 
-import filelock
 from absl import flags
 
 from experiments import claims, evidence, ledger, papers
 from experiments.evidence import Setting
+from regjax import workdir
 from regjax.errors import InputError, did_you_mean
 
 _ALL = flags.DEFINE_boolean("all", False, "every claim")
@@ -81,29 +82,17 @@ def held(setting: Setting) -> Iterator[None]:
       InputError: it is of other settings, whose results would be lost, another process measures in
         it, or it cannot be written.
     """
-    file, folder = setting.workdir / "setting.json", setting.workdir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise InputError(
-            f"another process is measuring in '{folder}'; wait for it, or give another --workdir"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot write to '{folder}': {error.strerror}") from error
-    try:
+    file = setting.workdir / "setting.json"
+    with workdir.alone(setting.workdir, "measuring"):
         with contextlib.suppress(OSError, ValueError):
             there = json.loads(file.read_text())
             if there != setting.identity:
                 raise InputError(
-                    f"'{folder}' holds results of {there}, not of {setting.identity}; "
+                    f"'{setting.workdir}' holds results of {there}, not of {setting.identity}; "
                     "give another --workdir"
                 )
         file.write_text(json.dumps(setting.identity) + "\n")
         yield
-    finally:
-        lock.release()
 
 
 def command(module: Any, setting: Setting) -> list[str]:
@@ -148,6 +137,7 @@ def measure(
 
 def main(values: flags.FlagValues) -> int:
     """Runs what is missing and writes the ledger; 1 if a script has failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its scripts end with it
     setting = evidence.setting_of(values)
     packages = [package for package, flag in ((claims, _ALL), (papers, _PAPERS)) if flag.value]
     wanted = list(chosen(scripts(), packages, _ONLY.value).values())

@@ -80,26 +80,11 @@ class Workdir:
         Raises:
           InputError: another process is at work there, or the folder cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise InputError(
-                f"another process is training in --workdir '{self.path}'; wait for it, or give "
-                "another --workdir"
-            ) from error
-        except OSError as error:
-            raise InputError(
-                f"--workdir '{self.path}' cannot be written: {error.strerror or error}"
-            ) from error
-        try:
+        with alone(self.path, "training"):
             self.check(config)  # again: another process may have come first
             if not self.config.exists():
                 write(self.config, config_lib.to_json(config))
             yield
-        finally:
-            lock.release()
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The complete lines of `metrics.jsonl`; one torn by a kill is left out."""
@@ -131,6 +116,36 @@ class Workdir:
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, whole or not at all."""
         write(self.result, json.dumps(plain(result), indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def alone(folder: Path, doing: str) -> Iterator[None]:
+    """Makes a folder, and this process the only one at work there.
+
+    Args:
+      folder: the `--workdir`.
+      doing: what the processes do in it, as a message tells it.
+
+    Raises:
+      InputError: another process is at work there, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"another process is {doing} in --workdir '{folder}'; wait for it, or give another "
+            "--workdir"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"--workdir '{folder}' cannot be written: {error.strerror or error}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

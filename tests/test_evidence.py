@@ -1,8 +1,11 @@
 """The verdicts of the claims: their rule, their scripts, the runner and the ledger."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,34 @@ def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
             run.chosen(SCRIPTS, packages, only)
 
 
+SLEEPS = """
+import sys
+from experiments import evidence, run
+sleep = sys.argv.pop()
+run.command = lambda module, setting: [sys.executable, "-c", sleep]
+evidence.define_flags()
+evidence.run(run.main)
+"""
+SLEEP = "import os, sys, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_scripts_end_with_their_runner(number: signal.Signals, tmp_path: Path) -> None:
+    started = tmp_path / "pid"
+    flags = ["--only=N4", f"--workdir={tmp_path / 'out'}", SLEEP.format(str(started))]
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPS, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as runner:
+        while not started.exists() or not started.read_text():
+            assert runner.poll() is None
+            time.sleep(0.05)
+        runner.send_signal(number)
+        assert runner.communicate()[1] == "interrupted; the same command goes on from here\n"
+    assert runner.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+
+
 def test_runner_holds_its_workdir(tmp_path: Path) -> None:
     """One process at a time, of one kind of settings."""
 
@@ -159,7 +190,7 @@ def test_runner_holds_its_workdir(tmp_path: Path) -> None:
     enter(3)
     with pytest.raises(InputError, match="give another --workdir"):
         enter(4)
-    with pytest.raises(InputError, match="cannot write to"):
+    with pytest.raises(InputError, match="cannot be written"):
         enter(3, tmp_path / "setting.json")
 
 
