@@ -319,7 +319,8 @@ def reading(rounds: Rounds, workers: int, start: int = 0) -> Iterator[Iterator[S
     finally:
         batches.close()
         del batches, dataset
-        gc.collect()  # batches in shared memory are given back while those who do it are there
+        if workers:  # batches in shared memory are given back while those who do it are there
+            gc.collect()
 
 
 def _worker(index: int, count: int) -> None:
