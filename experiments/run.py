@@ -16,17 +16,14 @@ import json
 import os
 import pkgutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import ModuleType
 from typing import Any
 
 from absl import flags
 
-from experiments import claims, evidence, ledger, papers
+from experiments import claims, evidence, ledger, papers, processes
 from experiments.evidence import Setting
 from regjax import workdir
 from regjax.errors import InputError, did_you_mean
@@ -108,33 +105,6 @@ def command(module: Any, setting: Setting) -> list[str]:
     ]
 
 
-def measure(
-    modules: list[Any], setting: Setting, jobs: int
-) -> Iterator[tuple[Any, int, str, float]]:
-    """Runs scripts; yields each as it ends: the module, exit code, output and seconds."""
-    running: list[subprocess.Popen[str]] = []
-
-    def one(module: Any) -> tuple[Any, int, str, float]:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command(module, setting), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        output, errors = process.communicate()
-        output += errors if process.returncode else ""
-        return module, process.returncode, output, time.perf_counter() - started
-
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            ended = as_completed([threads.submit(one, module) for module in modules])
-            yield from (future.result() for future in ended)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            for process in running:
-                process.terminate()
-            raise
-
-
 def main(values: flags.FlagValues) -> int:
     """Runs what is missing and writes the ledger; 1 if a script has failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # its scripts end with it
@@ -153,7 +123,9 @@ def run(wanted: list[Any], setting: Setting) -> bool:
     if done := len(wanted) - len(missing):
         print(f"{done} of {len(wanted)} scripts have been run", flush=True)
     failed = False
-    for module, code, output, seconds in measure(missing, setting, _JOBS.value):
+    commands = [command(module, setting) for module in missing]
+    for number, code, output, seconds in processes.side_by_side(commands, _JOBS.value):
+        module = missing[number]
         failed |= code != 0
         verdicts = output.splitlines()[-len(module.CLAIMS) :]  # after what a study may say
         told = "\n".join(verdicts) if code == 0 else f"failed with exit code {code}:\n{output}"
