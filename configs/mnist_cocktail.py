@@ -1,0 +1,44 @@
+"""What all regularizers together make of the experiment's CNN on 1,000 images of MNIST.
+
+regjax train --config=configs/mnist_cocktail.py --workdir=runs/mnist_cocktail
+
+Affine and slight elastic distortions, dropout, label smoothing, decoupled decay, sharpness-aware
+steps, one cosine cycle at a high rate, an average of the weights. `python -m experiments.cocktail`
+measures it on fresh seeds and splits.
+"""
+
+from regjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StoppingConfig,
+)
+
+
+def get_config() -> Config:
+    """Returns the config."""
+    return Config(
+        epochs=60,
+        batch_size=32,
+        checkpoint_every=20,
+        data=DataConfig(
+            name="tfds:mnist", train=1000, valid=2000, select=5000, test=10000, stratified=False
+        ),
+        augment=AugmentConfig(degrees=15, translate=0.1, scale=0.15, shear=15, elastic_alpha=10),
+        model=ModelConfig(name="cnn", norm="batch", dropout_rate=0.3),
+        loss=LossConfig(label_smoothing=0.1),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            learning_rate=0.006,
+            weight_decay=0.02,
+            sam_rho=0.1,
+            average="ema",
+            average_decay=0.99,
+            schedule=ScheduleConfig("cosine", warmup_epochs=3),
+        ),
+        stopping=StoppingConfig(monitor="valid_accuracy", mode="max", patience=0),
+    )
