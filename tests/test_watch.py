@@ -94,14 +94,22 @@ def standing(patience: int) -> Config:
     return dataclasses.replace(settings, stopping=StoppingConfig(patience=patience))
 
 
-@pytest.mark.parametrize("done", [0, 1])
-def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, tmp_path: Path) -> None:
-    """As after a kill: epochs were told of that no checkpoint has."""
-    settings, watch_all = standing(patience=0), watch.parse("tensorboard,jsonl", "1:5")
-    whole = tmp_path / "whole"
-    result = train_lib.train(settings, whole, quiet(), watch_all)
+WATCHED = watch.parse("tensorboard,jsonl", "1:5")
+
+
+@pytest.fixture(scope="module")
+def stood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six epochs, the first of which was the best."""
+    path = tmp_path_factory.mktemp("stood") / "run"
+    result = train_lib.train(standing(patience=0), path, quiet(), WATCHED)
     assert (result["best_epoch"], result["epochs"]) == (1, 6)
-    path = shutil.copytree(whole, tmp_path / "resumed")
+    return path
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, stood: Path, tmp_path: Path) -> None:
+    """As after a kill: epochs were told of that no checkpoint has."""
+    settings, path = standing(patience=0), shutil.copytree(stood, tmp_path / "resumed")
     (path / "result.json").unlink()
     for saved in (path / "checkpoints").iterdir():
         if int(saved.name) > 9 * done:  # updates
@@ -109,8 +117,8 @@ def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, tmp_path: Path) -> N
     with (path / "watch.jsonl").open("a") as file:
         file.write('{"epoch": 7, "tr')  # torn by the kill
     console = quiet()
-    train_lib.train(settings, path, console, watch_all)
-    assert_same_run(whole, path, settings)
+    train_lib.train(settings, path, console, WATCHED)
+    assert_same_run(stood, path, settings)
     assert f"profile of epochs {done + 1} to 5" in said(console)
     epochs = list(range(1, 7))
     assert len(list((path / "tensorboard").iterdir())) == 2
