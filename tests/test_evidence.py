@@ -150,8 +150,9 @@ def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 
 SLEEPS = """
-import sys
+import signal, sys
 from experiments import evidence, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where tests run in background
 sleep = sys.argv.pop()
 run.command = lambda module, setting: [sys.executable, "-c", sleep]
 evidence.define_flags()
