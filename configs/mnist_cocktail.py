@@ -3,8 +3,11 @@
 regjax train --config=configs/mnist_cocktail.py --workdir=runs/mnist_cocktail
 
 Affine and slight elastic distortions, dropout, label smoothing, decoupled decay, sharpness-aware
-steps, one cosine cycle at a high rate, an average of the weights. `python -m experiments.cocktail`
-measures it on fresh seeds and splits.
+steps, one cosine cycle at a high rate, an average of the weights. About 2 minutes of training on 2
+CPU cores. Test accuracy 0.9875 (95 % interval 0.9864 to 0.9884) over ten seeds and splits that had
+no say in the choice, without regularizers 0.974; with `--config.stopping.refit=restart`, which goes
+on to train on the 2,000 validation images too, 0.9921 (0.9911 to 0.9927):
+`python -m experiments.cocktail --refit`.
 """
 
 from regjax.config import (

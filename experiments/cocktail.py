@@ -62,7 +62,7 @@ def main(values: flags.FlagValues) -> int:
     means = {}
     for on in found[seeds[0]]:
         every = np.array([found[seed][on] for seed in seeds])
-        means[on] = comparison.estimate(every)._asdict() | {"seeds": every.round(4).tolist()}
+        means[on] = comparison.estimate(every)._asdict() | {"each": every.round(4).tolist()}
     print(json.dumps({"config": values.config, "first_seed": seeds[0], **means}, indent=1))
     return int(means["train"]["mean"] < BAR)
 
