@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import claims, evidence, lanes, ledger, papers, run
+from experiments import claims, cocktail, evidence, lanes, ledger, papers, run
 from experiments.evidence import Evidence, Finding, Setting
 from regjax.config import Config, DataConfig, ModelConfig
 from regjax.errors import InputError
@@ -176,6 +177,31 @@ def test_scripts_end_with_their_runner(number: signal.Signals, tmp_path: Path) -
     assert runner.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
+
+
+def test_cocktail_tells_both_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(workdir: Path, seed: int, values: Any) -> list[str]:
+        before = {"test_accuracy": 0.9 + seed / 100}
+        result = {"best_epoch": 1, "test_accuracy": 0.99, "refit": {"before": before}}
+        workdir.mkdir()
+        (workdir / "result.json").write_text(json.dumps(result))
+        return [sys.executable, "-c", f"raise SystemExit({values.code})"]
+
+    monkeypatch.setattr(cocktail, "command", command)
+    values: Any = SimpleNamespace(
+        config="a.py", workdir=tmp_path, first_seed=0, seeds=3, jobs=2, code=0
+    )
+    assert cocktail.main(values) == 1  # .91 is below the bar
+    told = json.loads(capsys.readouterr().out.split("s\n")[-1])
+    assert told["train"]["mean"] == pytest.approx(0.91)
+    assert told["train"]["each"] == pytest.approx([0.9, 0.91, 0.92])
+    assert told["train + valid"]["mean"] == pytest.approx(0.99)
+    values.workdir, values.code = tmp_path / "failed", 2
+    values.workdir.mkdir()
+    with pytest.raises(InputError, match=r"seed \d failed"):
+        cocktail.main(values)
 
 
 def test_runner_holds_its_workdir(tmp_path: Path) -> None:
