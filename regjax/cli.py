@@ -462,6 +462,8 @@ def run() -> None:
         else:
             stream.reconfigure(errors="replace")  # a terminal in the C locale has no "×"
     code = main(sys.argv[1:])
+    for number in ENDS:  # all is done, which a signal while Python ends would deny
+        signal.signal(number, signal.SIG_IGN)
     if code == USAGE:  # at once: what threads of a failed write would still say is no help
         sys.stdout.flush()
         os._exit(code)

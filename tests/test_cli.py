@@ -417,6 +417,15 @@ def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
         assert results[0] == results[1]
 
 
+def test_a_signal_while_python_ends_changes_no_exit_code() -> None:
+    ends = (
+        "import atexit, os, signal; from regjax import cli; cli.main = lambda argv: 0;"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM); cli.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", ends], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.realdata
 def test_the_experiment_through_the_command_line(mnist_dir: Path, tmp_path: Path) -> None:
     """configs/mnist_1000.py shrunk to two epochs, on the real MNIST."""
