@@ -1,5 +1,6 @@
 """Commands side by side, each a process of its own."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ class Ended(NamedTuple):
 def side_by_side(commands: Sequence[Sequence[str]], jobs: int) -> Iterator[Ended]:
     """Runs commands, `jobs` of them at a time; yields each as it ends.
 
-    They are ended when what they are run for is, by an error or a signal.
+    They are ended when what they are run for is, by an error or a signal: SIGTERM is Ctrl-C here.
     """
     running: list[subprocess.Popen[str]] = []
 
@@ -40,6 +41,7 @@ def side_by_side(commands: Sequence[Sequence[str]], jobs: int) -> Iterator[Ended
         output += errors if process.returncode else ""
         return Ended(number, process.returncode, output, time.perf_counter() - started)
 
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with ThreadPoolExecutor(jobs) as threads:
         try:
             ended = as_completed([threads.submit(one, number) for number in range(len(commands))])
@@ -49,3 +51,5 @@ def side_by_side(commands: Sequence[Sequence[str]], jobs: int) -> Iterator[Ended
             for process in running:
                 process.terminate()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)

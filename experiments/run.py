@@ -15,7 +15,6 @@ import importlib
 import json
 import os
 import pkgutil
-import signal
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -107,7 +106,6 @@ def command(module: Any, setting: Setting) -> list[str]:
 
 def main(values: flags.FlagValues) -> int:
     """Runs what is missing and writes the ledger; 1 if a script has failed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its scripts end with it
     setting = evidence.setting_of(values)
     packages = [package for package, flag in ((claims, _ALL), (papers, _PAPERS)) if flag.value]
     wanted = list(chosen(scripts(), packages, _ONLY.value).values())
