@@ -1,0 +1,216 @@
+"""An epoch of training and evaluation in other libraries, as their own examples write it.
+
+Each function takes a config and returns a function that runs one epoch and says on what.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from regjax.config import Config
+
+Epoch = Callable[[], dict[str, Any]]
+
+
+def scaled(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A split as the network sees it, `(N, H, W, C)`, and its labels."""
+    from regjax import assembly
+
+    data = assembly.assemble(config).data
+    images, labels = data.splits[split]
+    return (images.astype(np.float32) - data.shift) * data.scale, labels.astype(np.int32)
+
+
+def torch_epoch(config: Config, mode: str) -> Epoch:
+    """PyTorch, data on the device as NCHW tensors; `mode`: eager, compiled or graphs."""
+    import jax
+    import torch
+
+    jax.config.update("jax_platforms", "cpu")  # draws the data; the GPU's memory is PyTorch's
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
+    layout = torch.channels_last if device == "cuda" else torch.contiguous_format
+    tensors = {}
+    for name in ("train", "valid"):
+        images, labels = scaled(config, name)
+        x = torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        x = x.to(device, memory_format=layout)
+        tensors[name] = x, torch.tensor(labels, dtype=torch.int64, device=device)
+    network = _torch_network(config, x.shape[1]).to(device, memory_format=layout)
+    optimizer = _torch_optimizer(config, network)
+    half = partial(torch.autocast, device, torch.bfloat16)
+    precision = half if config.model.precision == "bfloat16" else contextlib.nullcontext
+    loss = torch.nn.functional.cross_entropy
+    forward: Any = network
+    if mode != "eager":
+        kind = "reduce-overhead" if mode == "graphs" else "default"
+        forward = torch.compile(network, mode=kind, dynamic=False)
+
+    def epoch() -> dict[str, Any]:
+        network.train()
+        x, y = tensors["train"]
+        for rows in torch.randperm(len(y), device=device).split(config.batch_size):
+            optimizer.zero_grad()
+            with precision():
+                value = loss(forward(x[rows]), y[rows])
+            value.backward()
+            optimizer.step()
+        network.eval()
+        x, y = tensors["valid"]
+        batches = zip(x.split(config.eval_batch_size), y.split(config.eval_batch_size), strict=True)
+        with torch.no_grad(), precision():
+            hits = sum((forward(a).argmax(1) == b).sum() for a, b in batches)
+        assert 0 <= float(hits) <= len(y)  # waits for the device
+        return {"device": f"{device}, torch {torch.__version__}"}
+
+    return epoch
+
+
+def _torch_network(config: Config, channels: int) -> Any:
+    from experiments.benchmarks.torch_networks import TorchCNN, TorchResNet
+
+    model = config.model
+    if model.name == "cnn":
+        return TorchCNN(model.norm)
+    assert (model.name, model.norm, model.shortcut) == ("resnet", "batch", "projection"), model
+    return TorchResNet(channels, model.channels, (model.depth - 2) // 2 // len(model.channels))
+
+
+def _torch_optimizer(config: Config, network: Any) -> Any:
+    import torch
+
+    chosen = config.optimizer
+    if chosen.name == "adam":
+        return torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
+    assert chosen.name == "sgd", chosen
+    decay = chosen.weight_decay or 0.0
+    return torch.optim.SGD(
+        network.parameters(), chosen.learning_rate, chosen.momentum, weight_decay=decay
+    )
+
+
+def flax_epoch(config: Config, scanned: bool) -> Epoch:
+    """Flax Linen with optax, data on the device; `scanned`: an epoch is one `lax.scan`."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax.training.train_state import TrainState
+    from jax import lax
+
+    from experiments.benchmarks.flax_networks import FlaxCNN
+
+    class State(TrainState):
+        statistics: Any
+
+    model = config.model
+    assert model.name == "cnn", "in Flax there is the cnn only"
+    network = FlaxCNN(model.norm, jnp.dtype(model.precision))
+    (x, y), valid = (tuple(map(jnp.asarray, scaled(config, s))) for s in ("train", "valid"))
+    chosen = config.optimizer
+    tx = {"adam": optax.adam, "sgd": partial(optax.sgd, momentum=chosen.momentum)}[chosen.name]
+    variables = network.init(jax.random.key(0), x[:1])
+    state = State.create(
+        apply_fn=network.apply,
+        params=variables["params"],
+        statistics=variables.get("batch_stats", {}),
+        tx=tx(chosen.learning_rate),
+    )
+
+    def step(state: State, rows: jax.Array) -> State:
+        def loss(params: Any) -> tuple[jax.Array, Any]:
+            variables = {"params": params, "batch_stats": state.statistics}
+            logits, changed = network.apply(variables, x[rows], train=True, mutable=["batch_stats"])
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
+            return losses.mean(), changed.get("batch_stats", {})
+
+        gradients, statistics = jax.grad(loss, has_aux=True)(state.params)
+        return state.apply_gradients(grads=gradients, statistics=statistics)
+
+    @jax.jit
+    def hits(state: State, images: jax.Array, labels: jax.Array) -> jax.Array:
+        variables = {"params": state.params, "batch_stats": state.statistics}
+        logits: Any = network.apply(variables, images)
+        return (logits.argmax(-1) == labels).sum()
+
+    steps, size = len(y) // config.batch_size, config.eval_batch_size
+    one = jax.jit(step)
+    whole = jax.jit(lambda state, rows: lax.scan(lambda s, r: (step(s, r), None), state, rows)[0])
+    key = jax.random.key(1)
+
+    def epoch() -> dict[str, Any]:
+        nonlocal state, key
+        key, now = jax.random.split(key)
+        # As in Flax's examples, what does not fill a batch waits for another epoch.
+        order = jax.random.permutation(now, len(y))[: steps * config.batch_size]
+        rows = order.reshape(steps, config.batch_size)
+        if scanned:
+            state = whole(state, rows)
+        else:
+            for of_step in rows:
+                state = one(state, of_step)
+        parts = zip(*(np.split(a, range(size, len(a), size)) for a in valid), strict=True)
+        float(sum(hits(state, *part) for part in parts))  # waits for the device
+        return {"device": f"{jax.devices()[0].device_kind}, jax {jax.__version__}"}
+
+    return epoch
+
+
+def keras_epoch(config: Config) -> Epoch:
+    """Keras 3 on JAX: `fit` and `evaluate`."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import jax
+    import keras
+    from keras import layers
+
+    assert config.model.name == "cnn", "in Keras there is the cnn only"
+    norm = {
+        "none": lambda: layers.Identity(),
+        "batch": lambda: layers.BatchNormalization(momentum=0.9, epsilon=1e-5),
+        "layer": lambda: layers.GroupNormalization(groups=1, epsilon=1e-5),
+    }[config.model.norm]
+    if config.model.precision == "bfloat16":
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    (x, y), valid = (scaled(config, split) for split in ("train", "valid"))
+    network: Any = keras.Sequential([layers.Input(x.shape[1:])])
+    for channels, padding, pool in ((32, "same", 1), (64, "valid", 1), (64, "valid", 0)):
+        network.add(layers.Conv2D(channels, 3, padding=padding))
+        network.add(norm())
+        network.add(layers.ReLU())
+        if pool:
+            network.add(layers.MaxPooling2D())
+    for layer in (layers.Flatten(), layers.Dense(64), norm(), layers.Activation("sigmoid")):
+        network.add(layer)
+    network.add(layers.Dense(10, dtype="float32"))
+    chosen = config.optimizer
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "sgd": partial(keras.optimizers.SGD, momentum=chosen.momentum),
+    }
+    network.compile(
+        optimizer=optimizers[chosen.name](chosen.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+    def epoch() -> dict[str, Any]:
+        network.fit(x, y, batch_size=config.batch_size, epochs=1, verbose=0)
+        network.evaluate(*valid, batch_size=config.eval_batch_size, verbose=0)
+        device = jax.devices()[0].device_kind
+        return {"device": f"{device}, keras {keras.__version__}, jax {jax.__version__}"}
+
+    return epoch
+
+
+PEERS: dict[str, Callable[[Config], Epoch]] = {
+    "eager": partial(torch_epoch, mode="eager"),
+    "compiled": partial(torch_epoch, mode="compiled"),
+    "graphs": partial(torch_epoch, mode="graphs"),
+    "flax": partial(flax_epoch, scanned=False),
+    "flax_scan": partial(flax_epoch, scanned=True),
+    "keras": keras_epoch,
+}
