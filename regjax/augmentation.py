@@ -1,6 +1,6 @@
 """The augmentation of a config, as one function of a batch built from traced numbers.
 
-rotate, move, scale, shear → elastic → shift → flip → cutout → mixup or CutMix. What a config leaves
+thickness → rotate, move, scale, shear → elastic → shift → flip → cutout → mixup or CutMix. What a config leaves
 at 0 is not in the program.
 """
 
@@ -24,7 +24,7 @@ def changes_images(config: AugmentConfig) -> bool:
     >>> changes_images(AugmentConfig(mix="mixup")), changes_images(AugmentConfig(flip=0.5))
     (False, True)
     """
-    names = (*AFFINE, "elastic_alpha", "shift", "flip", "cutout")
+    names = ("thickness", *AFFINE, "elastic_alpha", "shift", "flip", "cutout")
     return config.mix == "cutmix" or any(dict(flatten(config))[name] for name in names)
 
 
@@ -67,6 +67,10 @@ def _changes(strengths: Strengths, fill: jax.Array) -> dict[str, Change]:
     s = {name.removeprefix("augment."): value for name, value in strengths.items()}
     affine = {name: s[name] for name in AFFINE if name in s}
     changes: dict[str, tuple[bool, Change]] = {
+        "thickness": (
+            "thickness" in s,
+            lambda k, x: augment.random_thickness(k, x, s["thickness"]),
+        ),
         "affine": (bool(affine), lambda k, x: augment.random_affine(k, x, **affine, fill=fill)),
         "elastic": (
             "elastic_alpha" in s,

@@ -132,6 +132,7 @@ class DataConfig(Fields):
 class AugmentConfig(Fields):
     """What is done to each batch of training images; every number at 0 is off."""
 
+    thickness: float = traced(0.0, "[0, 1]", off=0)  # of strokes, by up to ± this part of a pixel
     degrees: float = traced(0.0, "[0, 180]", off=0)  # rotation by up to ±
     translate: float = traced(0.0, "[0, 1]", off=0)  # by up to ± this share of the side
     scale: float = traced(0.0, "[0, 1)", off=0)  # by a factor of 1 ± up to this

@@ -301,6 +301,39 @@ def test_mix_is_exact_at_both_ends() -> None:
     np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.03)
 
 
+# Morphology.
+
+
+@pytest.mark.parity
+@given(dtype=dtypes, seed=seeds)
+def test_dilation_and_erosion_are_scipys_and_torchs(dtype: str, seed: int) -> None:
+    import torch
+
+    x = images(seed, dtype)
+    larger = torch.nn.functional.max_pool2d(torch.tensor(first(x)), 3, 1, 1)
+    with jax.enable_x64(dtype == "float64"):
+        dilated, eroded = augment.dilate(jnp.asarray(x)), augment.erode(jnp.asarray(x))
+    size = (1, 3, 3, 1)
+    for name, ours, scipys in (
+        ("dilate", dilated, scipy.ndimage.grey_dilation),
+        ("erode", eroded, scipy.ndimage.grey_erosion),
+    ):
+        compare(f"augment.{name}", f"scipy.ndimage.{scipys.__name__}", ours, scipys(x, size))
+    owner = "torch.nn.functional.max_pool2d"
+    compare("augment.dilate", owner, dilated, np.moveaxis(larger.numpy(), 1, -1))
+
+
+def test_random_thickness_goes_uniformly_both_ways() -> None:
+    """One bright pixel and one dark one: a neighbour of each tells how far and which way."""
+    n = 400
+    x = np.zeros((n, 3, 9, 1), np.float32)
+    x[:, 1, 1], x[:, 1, 5] = 1, -1
+    y = np.asarray(jax.jit(augment.random_thickness)(KEY, x, 0.6))
+    thicker, thinner = y[:, 1, 2, 0], y[:, 1, 4, 0]
+    assert (np.minimum(thicker, -thinner) == 0).all()
+    assert scipy.stats.kstest((thicker + thinner) / 0.6, "uniform", (-1, 2)).pvalue > 0.01
+
+
 # Moving and erasing.
 
 
@@ -390,7 +423,9 @@ FAMILY: dict[str, tuple[Augmentation, float]] = {
     "scale": (lambda key, x, s: augment.random_affine(key, x, scale=s, fill=0.5), 0.3),
     "shear": (lambda key, x, s: augment.random_affine(key, x, shear=s, fill=0.5), 20.0),
     "elastic": (lambda key, x, alpha: augment.elastic(key, x, alpha, 1.0, 0.5), 4.0),
+    "thickness": (augment.random_thickness, 0.8),
 }
+LINEAR = [name for name in FAMILY if name != "thickness"]
 
 
 def compiling(name: str, function: Any) -> Any:
@@ -447,7 +482,7 @@ def test_every_dtype_is_kept_and_draws_the_same(name: str) -> None:
     np.testing.assert_allclose(high, y, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", LINEAR)
 def test_gradients_are_those_of_a_linear_map_of_the_images(name: str) -> None:
     """But for the fill: ⟨∂⟨y, c⟩/∂x, v⟩ = ⟨A(x + v) − A(x), c⟩, finite at strength 0 too."""
     function, strength = FAMILY[name]
@@ -476,6 +511,7 @@ IMAGES = jnp.zeros((4, 5, 5, 1))
         (lambda: augment.cutmix(KEY, IMAGES[0], jnp.eye(5), 1.0), r"\(N, H, W, C\).*\(5, 5, 1\)"),
         (lambda: augment.mixup(KEY, IMAGES, jnp.eye(4), 1.0, jnp.ones(3)), r"\(4,\).*\(3,\)"),
         (lambda: augment.cutout(KEY, IMAGES[..., 0], 3), "images must be"),
+        (lambda: augment.random_thickness(KEY, IMAGES[0], 1), "images must be"),
         (lambda: augment.random_shift(KEY, IMAGES.astype(jnp.uint8), 3), "floating.* of uint8"),
         (
             lambda: augment.sample(IMAGES, jnp.zeros((3, 5, 5, 2))),

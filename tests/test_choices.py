@@ -235,6 +235,7 @@ def test_all_numbers_are_traced() -> None:
         **{f"augment.{name}": 0.2 for name in ("degrees", "elastic_alpha", "flip", "translate")},
         "augment.shift": 1.0,
         "augment.cutout": 1.0,
+        "augment.thickness": 0.5,
         "augment.scale": 0.1,
         "augment.shear": 2.0,
         "optimizer.name": "adam",

@@ -1,4 +1,5 @@
-"""Augmentation of a batch on the device: mixing, erasing, moving and warping of images.
+"""Augmentation of a batch on the device: mixing, erasing, moving, warping and thickening of
+images.
 
 Images are `(N, H, W, C)`, floating. Every strength may be traced, and at strength 0 the images
 come back exactly. Each example draws for itself, but for the λ of mixup and CutMix. The same key
@@ -15,6 +16,7 @@ from regjax.augment.geometry import (
     sample,
 )
 from regjax.augment.mixing import cutmix, mix, mixup, partners
+from regjax.augment.morphology import dilate, erode, random_thickness
 from regjax.augment.shifting import random_crop_flip, random_flip, random_shift
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "affine_matrices",
     "cutmix",
     "cutout",
+    "dilate",
     "elastic",
+    "erode",
     "gaussian_filter",
     "mix",
     "mixup",
@@ -31,5 +35,6 @@ __all__ = [
     "random_crop_flip",
     "random_flip",
     "random_shift",
+    "random_thickness",
     "sample",
 ]
