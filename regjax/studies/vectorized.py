@@ -38,7 +38,7 @@ class Stacked(struct.PyTreeNode):
     Attributes:
       strengths: its numbers.
       run: its state.
-      best: the best epoch's weights so far, or the last's.
+      best: the best epoch's weights so far, or the last's; without the optimizer's state.
       last: which of the two.
       rows: its splits, as rows of what all lanes share: `Arrays` without images and labels.
     """
@@ -217,7 +217,7 @@ class _Group:
 
     def _fresh(self, strengths: Strengths, inputs: Any, key: Any, last: Any, rows: Any) -> Stacked:
         run = state.init(self._parts.general, self._parts.network, strengths, inputs, key)
-        return Stacked(strengths, run, run.train, jnp.asarray(last), rows)
+        return Stacked(strengths, run, _weights(run.train), jnp.asarray(last), rows)
 
     def fill(self) -> None:
         """Begins waiting runs in free lanes."""
@@ -252,6 +252,11 @@ class _Group:
         return lane.record(run, best, self._functions)
 
 
+def _weights(train: TrainState) -> TrainState:
+    """Without the optimizer's state, often twice as large, which nobody asks of the best epoch."""
+    return train.replace(opt_state=())
+
+
 def _zeros(width: int, leaf: Any) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jax.random.key(0), (width, *leaf.shape))
@@ -283,7 +288,8 @@ def make_advance(parts: Assembled, mesh: Mesh) -> Any:
         }
         run, measured = run_epoch(lane.strengths, lane.run, whole["train"], whole.get("valid"))
         keep = partial(jnp.where, measured["improved"] | lane.last)
-        return lane.replace(run=run, best=jax.tree.map(keep, run.train, lane.best)), measured
+        best = jax.tree.map(keep, _weights(run.train), lane.best)
+        return lane.replace(run=run, best=best), measured
 
     lanes = jax.vmap(one, in_axes=(0, None))
     spread = jax.shard_map(
