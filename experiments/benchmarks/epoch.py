@@ -24,12 +24,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
 from experiments import figures
-from experiments.benchmarks.peers import PEERS, Epoch
+from experiments.benchmarks.epochs import PEERS, random_images, regjax_epoch
 from experiments.benchmarks.turns import Turns, compared, in_turn
 from regjax import config as config_lib
 
@@ -41,42 +40,6 @@ _PEERS = flags.DEFINE_list("peers", ["eager"], f"of {', '.join(PEERS)}")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "epochs of each", lower_bound=1)
 _PLOT = flags.DEFINE_string("plot", "", "also draw the seconds into this PNG file")
 _OUT = flags.DEFINE_string("out", "", "also write the figures to this JSON file")
-
-
-def regjax_epoch(config: config_lib.Config) -> Epoch:
-    """Returns a function that runs one epoch of training and evaluation."""
-    import jax
-
-    from regjax import assembly
-    from regjax.watch import performance
-
-    parts = assembly.assemble(config)
-    data: Any = parts.arrays("train"), parts.arrays("valid")
-    functions = parts.program()
-    state = functions.init(*parts.start())
-    device = jax.devices()[0].device_kind
-    about = {
-        "device": f"{device}, jax {jax.__version__}",
-        "images": len(data[0]) + len(data[1]),
-        "operations": performance.epoch_flops(parts),
-        "peak": performance.peak(device),
-    }
-
-    def epoch() -> dict[str, Any]:
-        nonlocal state
-        state, _ = jax.block_until_ready(functions.run_epoch(parts.strengths, state, *data))
-        return about
-
-    return epoch
-
-
-def random_images(count: int, folder: str) -> str:
-    """Writes an npz file of them; its path."""
-    rng = np.random.default_rng(0)
-    path = Path(folder) / "random.npz"
-    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    np.savez(path, x=images, y=np.arange(count) % 10)
-    return str(path)
 
 
 def draw(figure: Figure, turns: dict[str, Turns], images: int) -> None:

@@ -1,4 +1,4 @@
-"""An epoch of training and evaluation in other libraries, as their own examples write it.
+"""An epoch of training and evaluation here, and in other libraries as their examples write it.
 
 Each function takes a config and returns a function that runs one epoch and says on what.
 """
@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,33 @@ def scaled(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
     data = assembly.assemble(config).data
     images, labels = data.splits[split]
     return (images.astype(np.float32) - data.shift) * data.scale, labels.astype(np.int32)
+
+
+def regjax_epoch(config: Config) -> Epoch:
+    """regjax, data on the device, and what is known of the work."""
+    import jax
+
+    from regjax import assembly
+    from regjax.watch import performance
+
+    parts = assembly.assemble(config)
+    data: Any = parts.arrays("train"), parts.arrays("valid")
+    functions = parts.program()
+    state = functions.init(*parts.start())
+    device = jax.devices()[0].device_kind
+    about = {
+        "device": f"{device}, jax {jax.__version__}",
+        "images": len(data[0]) + len(data[1]),
+        "operations": performance.epoch_flops(parts),
+        "peak": performance.peak(device),
+    }
+
+    def epoch() -> dict[str, Any]:
+        nonlocal state
+        state, _ = jax.block_until_ready(functions.run_epoch(parts.strengths, state, *data))
+        return about
+
+    return epoch
 
 
 def torch_epoch(config: Config, mode: str) -> Epoch:
@@ -204,6 +232,15 @@ def keras_epoch(config: Config) -> Epoch:
         return {"device": f"{device}, keras {keras.__version__}, jax {jax.__version__}"}
 
     return epoch
+
+
+def random_images(count: int, folder: str) -> str:
+    """Writes an npz file of them; its path."""
+    rng = np.random.default_rng(0)
+    path = Path(folder) / "random.npz"
+    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+    np.savez(path, x=images, y=np.arange(count) % 10)
+    return str(path)
 
 
 PEERS: dict[str, Callable[[Config], Epoch]] = {
