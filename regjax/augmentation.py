@@ -1,7 +1,7 @@
 """The augmentation of a config, as one function of a batch built from traced numbers.
 
-thickness → rotate, move, scale, shear → elastic → shift → flip → cutout → mixup or CutMix. What a config leaves
-at 0 is not in the program.
+thickness → rotate, move, scale, shear → elastic → shift → flip → cutout → mixup or CutMix. What a
+config leaves at 0 is not in the program.
 """
 
 from collections.abc import Callable

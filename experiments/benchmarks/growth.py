@@ -164,9 +164,9 @@ def used() -> int:
 def slopes(points: list[dict[str, Any]], what: str) -> list[float]:
     """Of the logarithms, over the first and the last half of the points, which share the middle.
 
-    >>> points = [{"value": n, "seconds": max(n, 8.0)} for n in (2, 4, 8, 16, 32)]
+    >>> points = [{"value": n, "seconds": n * max(n, 8.0)} for n in (2, 4, 8, 16, 32)]
     >>> [round(slope, 6) for slope in slopes(points, "seconds")]
-    [0.0, 1.0]
+    [1.0, 2.0]
     """
     middle = len(points) // 2
     halves = points[: middle + 1], points[middle:]
