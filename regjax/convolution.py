@@ -3,7 +3,8 @@
 XLA's CPU backend lowers the weight gradient of a convolution inside a loop to a naive loop nest:
 an epoch of a small CNN under `scan` then takes over ten times as long as in PyTorch. Written as
 patches × matrix, both gradients become matrix products; a 3×3 kernel of many channels takes
-Winograd's way instead (`regjax.winograd`). On other backends `lax` is used as it is, but for lanes
+Winograd's way instead (`regjax.winograd`), and channels in groups their own (`regjax.depthwise`,
+`regjax.grouped`). The README says why. On other backends `lax` is used as it is, but for lanes
 of a kernel each (`regjax.many_kernels`).
 """
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax import by_patches, depthwise, many_kernels, winograd
+from regjax import by_patches, depthwise, grouped, many_kernels, winograd
 from regjax.by_patches import Geometry
 
 
@@ -44,10 +45,14 @@ def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.A
         return winograd.forward(x, kernel, geometry.padding)
     if depthwise.pays(kernel, geometry):
         return depthwise.forward(x, kernel, geometry)
+    if geometry.groups > 1:
+        return jax.vjp(partial(grouped.convolution, convolution, geometry), x, kernel)
     return by_patches.forward(x, kernel, geometry)
 
 
 def _backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if callable(kept):
+        return kept(dy)
     if isinstance(kept[0], list):
         return winograd.backward(geometry.padding, kept, dy)
     if depthwise.pays(kept[-1], geometry):

@@ -35,6 +35,7 @@ FLOORS = {
         "transforms",
         "by_patches",
         "depthwise",
+        "grouped",
         "many_kernels",
         "winograd",
     },
@@ -79,9 +80,10 @@ FLOORS = {
 }
 # On the floor of mathematics no module needs its neighbours, but for these.
 NEIGHBOURS = {
-    "convolution": {"by_patches", "depthwise", "many_kernels", "winograd"},
+    "convolution": {"by_patches", "depthwise", "grouped", "many_kernels", "winograd"},
     "depthwise": {"by_patches"},
     "diagnostics": {"metrics", "penalties"},  # bins and groups, of which there is one definition
+    "grouped": {"by_patches"},
     "many_kernels": {"by_patches"},
     "winograd": {"by_patches"},
     "metrics": {"losses"},

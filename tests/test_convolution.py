@@ -144,6 +144,17 @@ def test_drop_in_for_every_option(dimensions: int, options: dict) -> None:
         np.testing.assert_allclose(mine, laxs, atol=1e-5 * float(jnp.abs(laxs).max()))
 
 
+@pytest.mark.parametrize(("groups", "channels", "out"), [(8, 4, 4), (3, 2, 5), (2, 16, 16)])
+def test_groups_taken_together_do_not_see_each_other(groups: int, channels: int, out: int) -> None:
+    geometry = plain(((1, 1), (0, 2)))._replace(groups=groups)
+    x = example((2, 8, 8, groups * channels), 0)
+    kernel = example((3, 3, channels, groups * out), 1)
+    mine, pull = jax.vjp(partial(conv.convolution, geometry), x, kernel)
+    wanted, expected = jax.vjp(geometry.lax, x, kernel)
+    for got, want in zip((mine, *pull(mine)), (wanted, *expected(wanted)), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5 * float(jnp.abs(want).max()))
+
+
 def test_negative_padding_cuts_off() -> None:
     """Against a cut of its own: jaxlib 0.10.2's convolution reads past the end of x on a CPU."""
     geometry = plain(((-1, 1), (0, -2)))

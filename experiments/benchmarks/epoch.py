@@ -46,7 +46,10 @@ def draw(figure: Figure, turns: dict[str, Turns], images: int) -> None:
     """Every epoch's seconds, a row for each library."""
     axes = figure.subplots()
     figures.bars(axes, {name: turn.seconds for name, turn in turns.items()})
-    axes.set(xscale="log", xlabel=f"seconds an epoch ({images:,} images, trained and evaluated)")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel(f"seconds an epoch ({images:,} images, trained and evaluated)")
 
 
 def main(argv: list[str]) -> None:
