@@ -70,7 +70,7 @@ def torch_epoch(config: Config, mode: str) -> Epoch:
         x = x.to(device, memory_format=layout)
         tensors[name] = x, torch.tensor(labels, dtype=torch.int64, device=device)
     network = _torch_network(config, x.shape[1]).to(device, memory_format=layout)
-    optimizer = _torch_optimizer(config, network)
+    optimizer = _torch_optimizer(config, network.parameters())
     half = partial(torch.autocast, device, torch.bfloat16)
     precision = half if config.model.precision == "bfloat16" else contextlib.nullcontext
     loss = torch.nn.functional.cross_entropy
@@ -99,6 +99,63 @@ def torch_epoch(config: Config, mode: str) -> Epoch:
     return epoch
 
 
+def ensemble_epoch(config: Config, width: int) -> Epoch:
+    """`torch.func`: so many networks under `vmap`, each with a seed and a split of its own.
+
+    Batch norm keeps no running statistics, as the library asks for: evaluation uses the batch's.
+    """
+    import torch
+    from torch import func
+
+    from regjax import config as config_lib
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_float32_matmul_precision("high")
+    tensors = {}
+    for name in ("train", "valid"):
+        of_seeds = [config_lib.with_setting(config, {"seed": seed}) for seed in range(width)]
+        images, labels = (
+            np.stack(part) for part in zip(*(scaled(one, name) for one in of_seeds), strict=True)
+        )
+        x = torch.tensor(np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3))).to(device)
+        tensors[name] = x, torch.tensor(labels, dtype=torch.int64, device=device)
+    channels = tensors["train"][0].shape[2]
+    networks = [_torch_network(config, channels).to(device) for _ in range(width)]
+    for network in networks:
+        func.replace_all_batch_norm_modules_(network)
+    stacked, buffers = func.stack_module_state(networks)  # pyright: ignore[reportArgumentType]
+    optimizer = _torch_optimizer(config, stacked.values())
+    lane = torch.arange(width, device=device)[:, None]
+
+    def forward(parameters: Any, buffers: Any, x: torch.Tensor) -> torch.Tensor:
+        return func.functional_call(networks[0], (parameters, buffers), (x,))
+
+    def loss(parameters: Any, buffers: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(forward(parameters, buffers, x), y)
+
+    gradient, predict = torch.vmap(func.grad(loss)), torch.vmap(forward)
+
+    def epoch() -> dict[str, Any]:
+        x, y = tensors["train"]
+        order = torch.stack([torch.randperm(y.shape[1], device=device) for _ in range(width)])
+        for rows in order.split(config.batch_size, 1):
+            made = gradient(stacked, buffers, x[lane, rows], y[lane, rows])
+            for name, parameter in stacked.items():
+                parameter.grad = made[name]
+            optimizer.step()
+        x, y = tensors["valid"]
+        size = config.eval_batch_size
+        with torch.no_grad():
+            hits = sum(
+                (predict(stacked, buffers, a).argmax(-1) == b).sum()
+                for a, b in zip(x.split(size, 1), y.split(size, 1), strict=True)
+            )
+        assert 0 <= float(hits) <= y.numel()  # waits for the device
+        return {"device": f"{device}, torch {torch.__version__}"}
+
+    return epoch
+
+
 def _torch_network(config: Config, channels: int) -> Any:
     from experiments.benchmarks.torch_networks import TorchCNN, TorchResNet
 
@@ -109,17 +166,15 @@ def _torch_network(config: Config, channels: int) -> Any:
     return TorchResNet(channels, model.channels, (model.depth - 2) // 2 // len(model.channels))
 
 
-def _torch_optimizer(config: Config, network: Any) -> Any:
+def _torch_optimizer(config: Config, parameters: Any) -> Any:
     import torch
 
     chosen = config.optimizer
     if chosen.name == "adam":
-        return torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
+        return torch.optim.Adam(parameters, lr=chosen.learning_rate)
     assert chosen.name == "sgd", chosen
     decay = chosen.weight_decay or 0.0
-    return torch.optim.SGD(
-        network.parameters(), chosen.learning_rate, chosen.momentum, weight_decay=decay
-    )
+    return torch.optim.SGD(parameters, chosen.learning_rate, chosen.momentum, weight_decay=decay)
 
 
 def flax_epoch(config: Config, scanned: bool) -> Epoch:

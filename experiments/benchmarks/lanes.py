@@ -1,25 +1,29 @@
 """How many more runs are trained in the same time when many are lanes of one program.
 
 python -m experiments.benchmarks.lanes [--widths=1,4,16,64,256] [--config=configs/mnist_1000.py]
+    [--torch_widths=1,4]
 
 Question: how many epochs of a run (of the experiment: 1,000 images trained, 2,000 evaluated) are
 done in a second with 1, 4, ... lanes in one `vmap`ped program, and what holds it back?
 Method: every width is compiled, then some epochs of all its lanes are timed, host's work included;
 the median counts. Each lane has its own seed and split. Beside it what the device's matrix products
 do in float32 as they are by default (TF32 on a GPU), measured on 8192×8192. On a CPU lanes are
-processes of their own, and this is of interest only as the reason why.
+processes of their own, and this is of interest only as the reason why. With `--torch_widths` the
+same of an ensemble under `torch.vmap`.
 """
 
 import copy
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import app, flags
 
+from experiments.benchmarks.epochs import ensemble_epoch
 from regjax import config as config_lib
 from regjax.config import Config
 from regjax.studies.lanes import Job
@@ -30,6 +34,7 @@ from regjax.watch import performance
 _CONFIG = flags.DEFINE_string("config", "configs/mnist_1000.py", "the run")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "where TFDS keeps the prepared set")
 _WIDTHS = flags.DEFINE_list("widths", ["1", "4", "16", "64", "256"], "numbers of lanes")
+_TORCH = flags.DEFINE_list("torch_widths", [], "numbers of networks of torch.func")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "epochs of each", lower_bound=1)
 _PLOT = flags.DEFINE_string("plot", "", "also draw the rates into this PNG file")
 _OUT = flags.DEFINE_string("out", "", "also write the figures to this JSON file")
@@ -38,16 +43,21 @@ _OUT = flags.DEFINE_string("out", "", "also write the figures to this JSON file"
 def measured(config: Config, width: int) -> dict[str, float]:
     """Seconds of compilation and of an epoch of all lanes, and lane-epochs a second."""
     lanes = Vectorized(Shared(), width)
-    started = time.perf_counter()
     for seed in range(lanes.width):
         of_lane = copy.deepcopy(config)
         of_lane.seed = seed
         lanes.start(Job(of_lane, (), lambda line: True))
-    lanes.epoch()
+    return timed(lanes.epoch, width)
+
+
+def timed(advance: Callable[[], Any], width: int) -> dict[str, float]:
+    """The same of anything that advances so many."""
+    started = time.perf_counter()
+    advance()
     first, seconds = time.perf_counter() - started, []
     for _ in range(_REPEATS.value):
         started = time.perf_counter()
-        lanes.epoch()
+        advance()
         seconds.append(time.perf_counter() - started)
     epoch = statistics.median(seconds)
     return {"lanes": width, "first": first, "epoch": epoch, "rate": width / epoch}
@@ -93,6 +103,10 @@ def main(argv: list[str]) -> None:
     for width in map(int, _WIDTHS.value):
         rows.append(measured(config, width))
         print(json.dumps(rows[-1]), flush=True)
+    peers = []
+    for width in map(int, _TORCH.value):
+        peers.append(timed(ensemble_epoch(config, width), width))
+        print("torch", json.dumps(peers[-1]), flush=True)
     operations = performance.epoch_flops(Shared().assemble(config)) or 0.0
     figures = {
         "device": f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
@@ -101,8 +115,9 @@ def main(argv: list[str]) -> None:
         "achieved_rate": [row["rate"] * operations for row in rows],
         "times_one_lane": [row["rate"] / rows[0]["rate"] for row in rows],
         "rows": rows,
+        "torch": peers,
     }
-    print(json.dumps({k: v for k, v in figures.items() if k != "rows"}, indent=2))
+    print(json.dumps({k: v for k, v in figures.items() if k not in ("rows", "torch")}, indent=2))
     if _PLOT.value:
         draw(rows, _PLOT.value)
     if _OUT.value:
