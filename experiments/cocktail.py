@@ -1,13 +1,14 @@
 """How far do all regularizers together carry the experiment's CNN on 1,000 images?
 
-python -m experiments.cocktail [--seeds=10] [--first_seed=1000] [--config=configs/mnist_cocktail.py]
+python -m experiments.cocktail [--seeds=10] [--first_seed=3000] [--config=configs/mnist_cocktail.py]
     [--refit] [--workdir=runs/cocktail] [--jobs=2] [--fields=data.manual_dir=FOLDER,...]
 
 Question: what mean test accuracy has the config on seeds, each with a split of its own, that had no
-say in its choice? (It was chosen by hand on the selection split of seed 0.) Method: one
-`regjax train` for each seed, which goes on where it was ended; the best epoch on the 2,000
-validation images is looked at once on the 10,000 test images. With `--refit` each run is then
-trained again on the 1,000 and the 2,000 together, and both results are told.
+say in its choice? (It was chosen by hand, by seeds 0, 2000 and 2001 on images of MNIST's training
+set that these train on no more than on the test set.) Method: one `regjax train` for each seed,
+which goes on where it was ended; the epoch that the config chooses is looked at once on the 10,000
+test images. With `--refit` each run is then trained again on the 1,000 and the 2,000 images of
+validation together, and both results are told.
 Verdict: the mean and its 95 % interval beside 0.990, the bar, and 0.974, this network without
 regularizers but batch norm and early stopping.
 """
@@ -71,7 +72,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("config", "configs/mnist_cocktail.py", "the run")
     flags.DEFINE_string("workdir", "runs/cocktail", "where the runs are")
     flags.DEFINE_integer("seeds", 10, "how many", lower_bound=2)
-    flags.DEFINE_integer("first_seed", 1000, "the first of them", lower_bound=0)
+    flags.DEFINE_integer("first_seed", 3000, "the first of them", lower_bound=0)
     flags.DEFINE_boolean("refit", False, "train again on train + valid")
     flags.DEFINE_integer("jobs", os.cpu_count() or 1, "runs at a time", lower_bound=1)
     flags.DEFINE_list("fields", [], "FIELD=VALUE of the config")
