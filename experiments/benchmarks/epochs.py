@@ -40,7 +40,7 @@ def regjax_epoch(config: Config) -> Epoch:
     device = jax.devices()[0].device_kind
     about = {
         "device": f"{device}, jax {jax.__version__}",
-        "images": len(data[0]) + len(data[1]),
+        "images": sum(len(arrays) for arrays in data if arrays is not None),
         "operations": performance.epoch_flops(parts),
         "peak": performance.peak(device),
     }
