@@ -679,7 +679,7 @@ def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any
     """Yields (dotted field name, type hint, metadata) for every field.
 
     >>> next(name for name, _, metadata in fields() if metadata.get("traced"))
-    'augment.degrees'
+    'augment.thickness'
     """
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
