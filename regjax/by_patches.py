@@ -5,17 +5,19 @@ Equal to `lax.conv_general_dilated` up to rounding, written for where that is sl
 CPU, and with many kernels at once (under `vmap`) on an accelerator.
 """
 
-import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.tree_util import Partial
 
 Padding = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
+Pull = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # y's gradient to those of x and kernel
 
 FEW = 4  # input channels of a group, up to which a sum of shifted images is less work
 
@@ -160,7 +162,7 @@ def shifted_sum(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
     for seen, w in zip(shifted(x, window, geometry), weights, strict=True):
         grouped = seen.reshape(*seen.shape[:-1], geometry.groups, channels)
         terms += [jnp.expand_dims(grouped[..., c], -1) * _like(w[c], seen) for c in range(channels)]
-    y = functools.reduce(jnp.add, terms)
+    y = reduce(jnp.add, terms)
     return y.reshape(*y.shape[:-2], out)
 
 
@@ -180,28 +182,20 @@ def convolution(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
     return product(patches(x, kernel.shape[:-2], geometry), kernel)
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, geometry: Geometry
-) -> tuple[jax.Array, tuple[jax.Array, Sizes, jax.Array]]:
-    """The convolution by patches, and what `backward` needs: the patches, x's shape, the kernel.
+def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Array, Pull]:
+    """The convolution by patches, and what pulls its gradient back, with the patches kept.
 
-    >>> forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))[0]
-    Array([[[24.]]], dtype=float32)
+    >>> y, pull = forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))
+    >>> y, [gradient.sum() for gradient in pull(y)]
+    (Array([[[24.]]], dtype=float32), [Array(576., dtype=float32), Array(576., dtype=float32)])
     """
     seen = patches(x, kernel.shape[:-2], geometry)
-    return product(seen, kernel), (seen, x.shape, kernel)
+    return product(seen, kernel), Partial(partial(_pull, geometry, x.shape), seen, kernel)
 
 
-def backward(
-    geometry: Geometry, kept: tuple[jax.Array, Sizes, jax.Array], dy: jax.Array
+def _pull(
+    geometry: Geometry, shape: Sizes, seen: jax.Array, kernel: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of input and kernel, from what `forward` kept and the output's gradient.
-
-    >>> y, kept = forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))
-    >>> [gradient.sum() for gradient in backward(plain(((0, 0),)), kept, y)]
-    [Array(576., dtype=float32), Array(576., dtype=float32)]
-    """
-    seen, shape, kernel = kept
     window = kernel.shape[:-2]
 
     def again(x: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from regjax import by_patches, depthwise, grouped, many_kernels, winograd
-from regjax.by_patches import Geometry
+from regjax.by_patches import Geometry, Pull
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -40,9 +40,10 @@ def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
     return geometry.lax(x, kernel)
 
 
-def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
-    if geometry.plain and winograd.pays(x, kernel, geometry.padding):
-        return winograd.forward(x, kernel, geometry.padding)
+def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Pull]:
+    """The output and what pulls a gradient back, by the way that is fastest."""
+    if winograd.pays(x, kernel, geometry):
+        return winograd.forward(x, kernel, geometry)
     if depthwise.pays(kernel, geometry):
         return depthwise.forward(x, kernel, geometry)
     if geometry.groups > 1:
@@ -50,14 +51,9 @@ def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.A
     return by_patches.forward(x, kernel, geometry)
 
 
-def _backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-    if not isinstance(kept, tuple):  # what pulls the gradient back through groups
-        return kept(dy)
-    if isinstance(kept[0], list):
-        return winograd.backward(geometry.padding, kept, dy)
-    if depthwise.pays(kept[-1], geometry):
-        return depthwise.backward(geometry, kept, dy)
-    return by_patches.backward(geometry, kept, dy)
+def _backward(geometry: Geometry, pull: Pull, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    del geometry
+    return pull(dy)
 
 
 convolution.defvjp(_forward, _backward)

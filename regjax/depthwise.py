@@ -5,15 +5,15 @@ multiply: a sum of shifted images, a term for each place of the window, does all
 For where `lax` is slow with it: in a loop on a CPU.
 """
 
-import functools
-from typing import Any
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.tree_util import Partial
 
 from regjax import by_patches
-from regjax.by_patches import Geometry
+from regjax.by_patches import Geometry, Pull
 
 
 def pays(kernel: jax.Array, geometry: Geometry) -> bool:
@@ -25,19 +25,18 @@ def pays(kernel: jax.Array, geometry: Geometry) -> bool:
     return geometry.groups > 1 and kernel.shape[-2] == 1
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, geometry: Geometry
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The convolution of `(N, *spatial, I)` with `(*window, 1, O)`, and what `backward` needs.
+def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Array, Pull]:
+    """`(N, *spatial, I)` convolved with `(*window, 1, O)`, and what pulls its gradient back.
 
     >>> geometry = by_patches.plain(((0, 0),))._replace(groups=2)
-    >>> forward(jnp.ones((1, 3, 2)), jnp.ones((3, 1, 2)), geometry)[0]
-    Array([[[3., 3.]]], dtype=float32)
+    >>> y, pull = forward(jnp.ones((1, 3, 2)), jnp.ones((3, 1, 2)), geometry)
+    >>> y, [gradient.sum() for gradient in pull(y)]
+    (Array([[[3., 3.]]], dtype=float32), [Array(18., dtype=float32), Array(18., dtype=float32)])
     """
     per = kernel.reshape(*kernel.shape[:-2], geometry.groups, -1)  # (*window, I, O / I)
     parts = [_one(x, per[..., i], geometry) for i in range(per.shape[-1])]
     y = parts[0] if len(parts) == 1 else jnp.stack(parts, -1)
-    return y.reshape(*y.shape[: x.ndim - 1], -1), (x, kernel)
+    return y.reshape(*y.shape[: x.ndim - 1], -1), Partial(partial(_pull, geometry), x, kernel)
 
 
 def _one(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -46,7 +45,7 @@ def _one(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     x, within = _edged(x, geometry)
     terms = by_patches.shifted(x, window, within)
     weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), channels)
-    return functools.reduce(jnp.add, [seen * w for seen, w in zip(terms, weights, strict=True)])
+    return reduce(jnp.add, [seen * w for seen, w in zip(terms, weights, strict=True)])
 
 
 def _edged(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
@@ -57,15 +56,9 @@ def _edged(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
     )
 
 
-def backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The gradients of input and kernel.
-
-    >>> geometry = by_patches.plain(((0, 0),))._replace(groups=2)
-    >>> y, kept = forward(jnp.ones((1, 3, 2)), jnp.ones((3, 1, 2)), geometry)
-    >>> [gradient.sum() for gradient in backward(geometry, kept, y)]
-    [Array(18., dtype=float32), Array(18., dtype=float32)]
-    """
-    x, kernel = kept
+def _pull(
+    geometry: Geometry, x: jax.Array, kernel: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     window = list(kernel.shape[:-2])
     each = dy.reshape(*dy.shape[:-1], geometry.groups, -1)  # of each input channel
     parts = [each[..., i] for i in range(each.shape[-1])]
@@ -77,7 +70,7 @@ def backward(geometry: Geometry, kept: Any, dy: jax.Array) -> tuple[jax.Array, j
     turned = jnp.flip(kernel, range(len(window))).reshape(*window, geometry.groups, -1)
     back = _back(geometry, x, window, dy)
     dx = [_one(part, turned[..., i], back) for i, part in enumerate(parts)]
-    return functools.reduce(jnp.add, dx), dkernel
+    return reduce(jnp.add, dx), dkernel
 
 
 def _back(geometry: Geometry, x: jax.Array, window: list[int], dy: jax.Array) -> Geometry:

@@ -10,13 +10,14 @@ in two dimensions the same along both axes. The products over channels are 16 pr
 one a place of the tile. The gradients are the transposed maps, with the transformed input kept.
 """
 
-import functools
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
-from regjax.by_patches import Padding
+from regjax.by_patches import Geometry, Padding, Pull
 
 Places = list[jax.Array]  # one array for each place of a tile, row by row
 Map = Callable[[Sequence[jax.Array]], Places]
@@ -56,43 +57,48 @@ def _both_ways(along: Map, places: Sequence[jax.Array]) -> Places:
     return [place for row in rows for place in along(row)]
 
 
-def pays(x: jax.Array, kernel: jax.Array, padding: Padding) -> bool:
+def pays(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
     """Whether training is faster so than by patches, by measurement on a CPU.
 
     Few channels or positions make small products, beside which the maps are most of the work; and
     half precision would lose too much in the maps.
 
-    >>> pays(jnp.ones((32, 14, 14, 32)), jnp.ones((3, 3, 32, 64)), ((0, 0), (0, 0)))
+    >>> from regjax.by_patches import plain
+    >>> window = plain(((0, 0), (0, 0)))
+    >>> pays(jnp.ones((32, 14, 14, 32)), jnp.ones((3, 3, 32, 64)), window)
     True
     """
     channels = x.shape[-1]
-    if kernel.shape[:-2] != (3, 3) or channels < 16 or jnp.finfo(x.dtype).bits < 32:
+    if not geometry.plain or kernel.shape[:-2] != (3, 3):
         return False
-    height, width = (x.shape[1 + i] + sum(padding[i]) - 2 for i in (0, 1))
+    if channels < 16 or jnp.finfo(x.dtype).bits < 32:
+        return False
+    height, width = _output_size(x, geometry.padding)
     return min(height, width) >= 4 and height * width * channels >= 1024
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, padding: Padding
-) -> tuple[jax.Array, tuple[Places, Places]]:
-    """2-D cross-correlation with a 3×3 kernel and stride 1, and what `backward` needs.
+def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Array, Pull]:
+    """2-D cross-correlation with a 3×3 kernel, and what pulls its gradient back.
 
     Args:
       x: `(N, H, W, I)`.
       kernel: `(3, 3, I, O)`.
-      padding: zeros before and after, for height and width.
+      geometry: a plain one, of which the padding is looked at.
 
     Returns:
       `(N, H', W', O)`, equal to `lax.conv_general_dilated` up to rounding (in float32 some 1e-6 of
-      the largest value), and the transformed input and kernel.
+      the largest value), and what pulls back, with the transformed input and kernel.
 
-    >>> forward(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), ((0, 0), (0, 0)))[0].ravel()
-    Array([9.], dtype=float32)
+    >>> from regjax.by_patches import plain
+    >>> window = plain(((0, 0), (0, 0)))
+    >>> y, pull = forward(jnp.ones((1, 3, 3, 1)), jnp.full((3, 3, 1, 1), 2.0), window)
+    >>> y.ravel(), pull(jnp.ones_like(y))[0].sum()
+    (Array([18.], dtype=float32), Array(18., dtype=float32))
     """
     n, channels, out = x.shape[0], x.shape[-1], kernel.shape[-1]
-    height, width = (x.shape[1 + i] + sum(padding[i]) - 2 for i in (0, 1))
+    height, width = _output_size(x, geometry.padding)
     rows, columns = -(-height // 2), -(-width // 2)  # tiles
-    (top, bottom), (left, right) = padding
+    (top, bottom), (left, right) = geometry.padding
     whole = ((top, bottom + 2 * rows - height), (left, right + 2 * columns - width))
     x = jnp.pad(x, ((0, 0), *whole, (0, 0)))
     tiles = [x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i, j in _square(4)]
@@ -101,20 +107,12 @@ def forward(
     products = [v @ u for v, u in zip(inputs, kernels, strict=True)]
     places = _both_ways(_output_map, products)
     y = _interleaved([p.reshape(n, rows, columns, out) for p in places])
-    return y[:, :height, :width], (inputs, kernels)
+    return y[:, :height, :width], Partial(partial(_pull, geometry.padding), inputs, kernels)
 
 
-def backward(
-    padding: Padding, kept: tuple[Places, Places], dy: jax.Array
+def _pull(
+    padding: Padding, inputs: Places, kernels: Places, dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of input and kernel, from what `forward` kept and the output's gradient.
-
-    >>> padding = ((0, 0), (0, 0))
-    >>> y, kept = forward(jnp.ones((1, 3, 3, 1)), jnp.full((3, 3, 1, 1), 2.0), padding)
-    >>> backward(padding, kept, jnp.ones_like(y))[0].sum()
-    Array(18., dtype=float32)
-    """
-    inputs, kernels = kept
     n, height, width, out = dy.shape
     rows, columns = -(-height // 2), -(-width // 2)
     dy = jnp.pad(dy, ((0, 0), (0, 2 * rows - height), (0, 2 * columns - width), (0, 0)))
@@ -130,7 +128,7 @@ def backward(
     # The tiles overlap: a place of the input is in one or two of them along each axis.
     dx = _interleaved(
         [
-            functools.reduce(
+            reduce(
                 jnp.add,
                 (
                     jnp.pad(dtiles[i + 2 * a, j + 2 * b], ((0, 0), (a, 1 - a), (b, 1 - b), (0, 0)))
@@ -143,6 +141,10 @@ def backward(
     (top, bottom), (left, right) = padding
     dx = dx[:, top : height + 2 - bottom, left : width + 2 - right]
     return dx, dkernel.reshape(3, 3, *dkernel.shape[1:])
+
+
+def _output_size(x: jax.Array, padding: Padding) -> list[int]:
+    return [x.shape[1 + i] + sum(padding[i]) - 2 for i in (0, 1)]
 
 
 def _square(side: int) -> list[tuple[int, int]]:

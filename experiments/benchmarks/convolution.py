@@ -131,16 +131,8 @@ def jax_way(way: str, layer: Layer) -> Any:
     def function(x: Any, kernel: Any) -> Any:
         return geometry.lax(x, kernel)
 
-    if way == "winograd":
-        function.defvjp(
-            lambda x, kernel: winograd.forward(x, kernel, geometry.padding),
-            partial(winograd.backward, geometry.padding),
-        )
-    else:
-        function.defvjp(
-            lambda x, kernel: by_patches.forward(x, kernel, geometry),
-            partial(by_patches.backward, geometry),
-        )
+    forward = winograd.forward if way == "winograd" else by_patches.forward
+    function.defvjp(partial(forward, geometry=geometry), lambda pull, dy: pull(dy))
     return function
 
 
