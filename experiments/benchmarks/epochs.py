@@ -13,17 +13,31 @@ from typing import Any
 import numpy as np
 
 from regjax.config import Config
+from regjax.data.splits import Data
 
 Epoch = Callable[[], dict[str, Any]]
 
 
-def scaled(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A split as the network sees it, `(N, H, W, C)`, and its labels."""
+def drawn(config: Config) -> Data:
+    """The splits of a run."""
     from regjax import assembly
 
-    data = assembly.assemble(config).data
+    return assembly.assemble(config).data
+
+
+def scaled(data: Data, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A split as the network sees it, `(N, H, W, C)`, and its labels."""
     images, labels = data.splits[split]
     return (images.astype(np.float32) - data.shift) * data.scale, labels.astype(np.int32)
+
+
+def torch_tensors(data: Data, split: str) -> tuple[Any, Any]:
+    """The same for PyTorch, `(N, C, H, W)`."""
+    import torch
+
+    images, labels = scaled(data, split)
+    x = torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return x, torch.tensor(labels, dtype=torch.int64)
 
 
 def regjax_epoch(config: Config) -> Epoch:
@@ -63,12 +77,10 @@ def torch_epoch(config: Config, mode: str) -> Epoch:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
     layout = torch.channels_last if device == "cuda" else torch.contiguous_format
-    tensors = {}
+    data, tensors = drawn(config), {}
     for name in ("train", "valid"):
-        images, labels = scaled(config, name)
-        x = torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        x = x.to(device, memory_format=layout)
-        tensors[name] = x, torch.tensor(labels, dtype=torch.int64, device=device)
+        x, y = torch_tensors(data, name)
+        tensors[name] = x.to(device, memory_format=layout), y.to(device)
     network = _torch_network(config, x.shape[1]).to(device, memory_format=layout)
     optimizer = _torch_optimizer(config, network.parameters())
     half = partial(torch.autocast, device, torch.bfloat16)
@@ -111,14 +123,11 @@ def ensemble_epoch(config: Config, width: int) -> Epoch:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
+    of_lanes = [drawn(config_lib.with_setting(config, {"seed": seed})) for seed in range(width)]
     tensors = {}
     for name in ("train", "valid"):
-        of_seeds = [config_lib.with_setting(config, {"seed": seed}) for seed in range(width)]
-        images, labels = (
-            np.stack(part) for part in zip(*(scaled(one, name) for one in of_seeds), strict=True)
-        )
-        x = torch.tensor(np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3))).to(device)
-        tensors[name] = x, torch.tensor(labels, dtype=torch.int64, device=device)
+        parts = zip(*(torch_tensors(data, name) for data in of_lanes), strict=True)
+        tensors[name] = tuple(torch.stack(part).to(device) for part in parts)
     channels = tensors["train"][0].shape[2]
     networks = [_torch_network(config, channels).to(device) for _ in range(width)]
     for network in networks:
@@ -193,7 +202,8 @@ def flax_epoch(config: Config, scanned: bool) -> Epoch:
     model = config.model
     assert model.name == "cnn", "in Flax there is the cnn only"
     network = FlaxCNN(model.norm, jnp.dtype(model.precision))
-    (x, y), valid = (tuple(map(jnp.asarray, scaled(config, s))) for s in ("train", "valid"))
+    data = drawn(config)
+    (x, y), valid = (tuple(map(jnp.asarray, scaled(data, s))) for s in ("train", "valid"))
     chosen = config.optimizer
     tx = {"adam": optax.adam, "sgd": partial(optax.sgd, momentum=chosen.momentum)}[chosen.name]
     variables = network.init(jax.random.key(0), x[:1])
@@ -258,7 +268,8 @@ def keras_epoch(config: Config) -> Epoch:
     }[config.model.norm]
     if config.model.precision == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    (x, y), valid = (scaled(config, split) for split in ("train", "valid"))
+    data = drawn(config)
+    (x, y), valid = (scaled(data, split) for split in ("train", "valid"))
     network: Any = keras.Sequential([layers.Input(x.shape[1:])])
     for channels, padding, pool in ((32, "same", 1), (64, "valid", 1), (64, "valid", 0)):
         network.add(layers.Conv2D(channels, 3, padding=padding))

@@ -25,9 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import app, flags
 
+from experiments.benchmarks.epochs import torch_tensors
 from regjax import config as config_lib
 from regjax.config import StudyConfig
 
@@ -142,12 +142,7 @@ def train_torch(config: config_lib.Config, data: Any) -> tuple[float, int]:
     from experiments.benchmarks.torch_networks import TorchCNN
 
     torch.manual_seed(config.seed)
-    tensors = {}
-    for name in ("train", "valid", "select"):
-        images, labels = data.splits[name]
-        scaled = (images.astype(np.float32) - data.shift) * data.scale
-        x = torch.tensor(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
-        tensors[name] = x, torch.tensor(labels, dtype=torch.int64)
+    tensors = {name: torch_tensors(data, name) for name in ("train", "valid", "select")}
     network = TorchCNN(config.model.norm)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.optimizer.learning_rate)
     penalty = _torch_penalty(config)

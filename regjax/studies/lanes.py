@@ -32,7 +32,7 @@ class Job(NamedTuple):
       after_epoch: is given each epoch's metrics; whether to go on.
       owner: whose it is.
       last: whether its last epoch's weights are measured, in place of its best epoch's.
-      weights: whether its record also holds these weights, a `TrainState`.
+      weights: whether its record also holds these weights, a `TrainState`, see `weights`.
     """
 
     config: Config
@@ -94,12 +94,17 @@ class Lane:
             "stopped_because": "pruned" if self.pruned else train.stopped_because(run),
             "seconds": sum(line["seconds"] for line in self.lines),
             "curves": {
-                name: [line[name] for line in self.lines]
+                name: [line.get(name) for line in self.lines]
                 for name in CURVES
-                if name in self.lines[0]
+                if any(name in line for line in self.lines)
             },
             **({"weights": best} if self.job.weights else {}),
         }
+
+
+def weights(train: TrainState) -> TrainState:
+    """Without the optimizer's state, often twice as large, which nobody asks of the best epoch."""
+    return train.replace(opt_state=())
 
 
 class OneByOne:
@@ -118,7 +123,7 @@ class OneByOne:
         parts = self._shared.assemble(job.config)
         self._functions, self._lane = self._shared.program(parts), Lane(job, parts)
         run = self._functions.init(*parts.start())
-        self._best = run.train
+        self._keep(run)
         self._epochs = train.epochs(parts, self._functions, run, feed.resident(parts))
 
     def epoch(self) -> list[tuple[Job, Record]]:
@@ -127,8 +132,12 @@ class OneByOne:
         assert lane is not None
         run, line = next(self._epochs)
         if line["improved"] or lane.job.last:
-            self._best = jax.tree.map(jnp.copy, run.train)  # the next epoch takes the run's buffers
+            self._keep(run)
         if not lane.ended(line, bool(run.stopping.stopped)):
             return []
         self._lane = None
         return [(lane.job, lane.record(run, self._best, self._functions))]
+
+    def _keep(self, run: RunState) -> None:
+        """A copy: the next epoch takes the run's buffers."""
+        self._best = jax.tree.map(jnp.copy, weights(run.train))
