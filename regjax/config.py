@@ -314,6 +314,7 @@ class Config(Fields):
     batch_size: int = within(32, "[1, inf)")
     accumulate: int = within(1, "[1, inf)")  # micro-batches a step, one after the other
     eval_batch_size: int = within(250, "[1, inf)")
+    evaluate_every: int = within(1, "[1, inf)")  # epochs; what stops and is best is judged at these
     checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -457,6 +458,7 @@ def check(config: AnyConfig) -> AnyConfig:
     config = _checked(config, "")
     conflicts = (
         _task_conflict,
+        _evaluate_conflict,
         _accumulate_conflict,
         _penalty_conflict,
         _stopping_conflict,
@@ -506,6 +508,15 @@ def _task_conflict(config: Config) -> str | None:
         return None
     changes = ", ".join(f"{name} to {value}" for name, value in wanted.items())
     return f"data.task is '{config.data.task}', so set {changes}"
+
+
+def _evaluate_conflict(config: Config) -> str | None:
+    if config.evaluate_every <= config.epochs:
+        return None
+    return (
+        f"evaluate_every is {config.evaluate_every}, which none of the {config.epochs} epochs "
+        "reaches; lower it, or raise epochs"
+    )
 
 
 def _accumulate_conflict(config: Config) -> str | None:

@@ -44,6 +44,11 @@ def _stream(parts: Any) -> str | None:
     config = parts.config
     if not parts.data.streamed:
         return None
+    if config.evaluate_every > 1:
+        return (
+            f"evaluate_every is {config.evaluate_every}, but {config.data.name} is streamed, each "
+            "epoch followed by the validation split; set evaluate_every to 1"
+        )
     if config.optimizer.average == "none":
         return None
     if STATISTICS not in parts.shapes().train.statistics:

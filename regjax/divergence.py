@@ -16,7 +16,7 @@ from regjax.accumulation import make_gradient
 from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.state import RunState, TrainState
-from regjax.step import in_order, make_draw, make_train_step
+from regjax.step import evaluated, in_order, make_draw, make_train_step
 
 PyTree = Any
 
@@ -69,8 +69,9 @@ def find(
     Returns:
       What was found; None where no loss of any epoch is such (on other devices than before).
     """
-    losses = ("train_loss", "valid_loss")
-    for _ in range(int(run.epoch), parts.config.epochs):
+    for epoch in range(int(run.epoch) + 1, parts.config.epochs + 1):
+        due = evaluated(parts.config, epoch)
+        losses = ("train_loss", "valid_loss") if due else ("train_loss",)
         before = jax.tree.map(jnp.copy, run)
         run, measured = run_epoch(parts.strengths, run, *arrays)
         if not all(jnp.isfinite(measured[name]) for name in losses if name in measured):

@@ -95,7 +95,7 @@ def phase(config: Config) -> Config:
     watched = StoppingConfig(
         "never", monitor="valid_loss", mode="min", stop_on_nan=config.stopping.stop_on_nan
     )
-    return dataclasses.replace(config, stopping=watched)
+    return dataclasses.replace(config, stopping=watched, evaluate_every=1)
 
 
 def numbers(config: Config, before: Strengths, after: Strengths, target: float) -> Strengths:

@@ -225,6 +225,15 @@ def _computed(sums: dict[str, metrics.Sums]) -> Metrics:
     return {name: merged.compute() for name, merged in sums.items()}
 
 
+def evaluated(config: Config, epoch: Any) -> Any:
+    """Whether an epoch, counted from 1, is evaluated on `valid`.
+
+    >>> [evaluated(Config(evaluate_every=2), epoch) for epoch in (1, 2, 3)]
+    [False, True, False]
+    """
+    return epoch % config.evaluate_every == 0
+
+
 def make_end_epoch(
     config: Config, network: Network, spread: Spread = ALONE
 ) -> Callable[[Strengths, RunState, Arrays | None, Any], tuple[RunState, Metrics]]:
@@ -234,9 +243,19 @@ def make_end_epoch(
     `train` is None and `valid` its scores, already summed; where there is no validation, None.
     `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
     and `gradient_norm` means over the steps, `learning_rate` that of the last step; `improved` says
-    whether this epoch is the best so far.
+    whether this epoch is the best so far. An epoch that `evaluate_every` leaves out has NaN for the
+    scores of `valid`, and is not judged.
     """
     evaluate = make_evaluate(config, network, spread)
+
+    def found(state: TrainState, valid: Any, due: jax.Array) -> Metrics:
+        if not isinstance(valid, Arrays):
+            return _computed(valid)
+        if config.evaluate_every == 1:
+            return evaluate(state, valid)
+        shapes = jax.eval_shape(evaluate, state, valid)
+        nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+        return lax.cond(due, evaluate, lambda *_: nothing, state, valid)
 
     def end_epoch(
         strengths: Strengths, run: RunState, train: Arrays | None, valid: Any
@@ -247,13 +266,14 @@ def make_end_epoch(
             for name, sums in run.progress.sums.items()
         }
         measured["learning_rate"] = learning_rate(config, strengths, state.step - 1)
+        due = jnp.asarray(valid is None) | evaluated(config, epoch)
         if valid is not None:
-            found = evaluate(state, valid) if isinstance(valid, Arrays) else _computed(valid)
-            measured |= {f"valid_{k}": v for k, v in found.items()}
+            measured |= {f"valid_{k}": v for k, v in found(state, valid, due).items()}
         # An accuracy stays a number when the network has diverged; its loss does not.
         loss = measured["valid_loss" if valid is not None else "train_loss"]
         watched = jnp.where(jnp.isfinite(loss), measured[config.stopping.monitor], jnp.nan)
-        stopping = run.stopping.update(epoch, watched, measured["train_loss"])
+        judged = run.stopping.update(epoch, watched, measured["train_loss"])
+        stopping = jax.tree.map(partial(jnp.where, due), judged, run.stopping)
         measured["improved"] = stopping.best_epoch == epoch
         return RunState(epoch, run.key, state, stopping, begun(config)), measured
 

@@ -33,6 +33,7 @@ from regjax.pace import Pace
 from regjax.program import Program
 from regjax.progress import EpochBar, say
 from regjax.state import RunState, TrainState
+from regjax.step import evaluated
 from regjax.watch import Watch
 from regjax.workdir import Workdir
 
@@ -311,8 +312,19 @@ def epochs(
                     jax.block_until_ready((run, measured))
                 position = stop
         taken, seconds, position = time.perf_counter() - started, 0.0, 0
-        line = {"epoch": int(run.epoch)} | {k: v.item() for k, v in measured.items()}
-        yield run, line | {"seconds": taken}
+        yield run, as_line(parts.config, int(run.epoch), measured) | {"seconds": taken}
+
+
+def as_line(config: Config, epoch: int, measured: dict[str, Any]) -> dict[str, Any]:
+    """An epoch's metrics as numbers, without those of a split that it was not evaluated on.
+
+    >>> measured = {"train_loss": np.float32(0.5), "valid_loss": np.float32("nan")}
+    >>> as_line(Config(evaluate_every=2), 3, measured)
+    {'epoch': 3, 'train_loss': 0.5}
+    """
+    due = evaluated(config, epoch)
+    kept = {k: v.item() for k, v in measured.items() if due or not k.startswith("valid_")}
+    return {"epoch": epoch} | kept
 
 
 def _worth_saving(config: Config, run: RunState, improved: bool) -> bool:

@@ -211,6 +211,8 @@ def test_what_a_streamed_run_refuses(numbered: Path, tmp_path: Path) -> None:
     optimizer = OptimizerConfig("adam", 0.01, average="ema")
     with pytest.raises(InputError, match=r"optimizer\.average is 'ema'.* is streamed; set"):
         run(tmp_path / "run", config(numbered, optimizer=optimizer))
+    with pytest.raises(InputError, match=r"evaluate_every is 2, but .* is streamed, each"):
+        run(tmp_path / "run", config(numbered, epochs=2, evaluate_every=2))
     assert not (tmp_path / "run").exists()
 
 

@@ -170,6 +170,10 @@ def test_operations_of_an_epoch_are_those_of_its_products() -> None:
     expected = 2 * steps * (2 * first + 3 * rest) + 2 * valid * (first + rest)
     assert counted is not None
     assert expected < counted < 1.1 * expected
+    training = performance.epoch_flops(parts, evaluated=False)
+    assert training is not None
+    forward = 2 * valid * (first + rest)
+    assert forward < counted - training < 1.1 * forward
     micro = dataclasses.replace(settings, accumulate=4)
     assert performance.epoch_flops(train_lib.assemble(micro)) == counted
     rnn = dataclasses.replace(settings, model=ModelConfig("rnn"))

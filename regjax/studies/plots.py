@@ -196,17 +196,19 @@ def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
     every = []
     for row in best.values():
         curve = scale * np.array(row["curves"][0].get(monitor, []), float)
-        if not len(curve):
+        epochs = 1 + np.flatnonzero(np.isfinite(curve))  # of those that were evaluated
+        if not len(epochs):
             continue
+        curve = curve[epochs - 1]
         level = str(row[names[0]]) if names else ""
         colour = COLOURS[levels.index(level) % len(COLOURS)]
-        axes.plot(range(1, len(curve) + 1), curve, color=colour, lw=1, alpha=0.8)
-        axes.plot(len(curve), curve[-1], "o", color=colour, ms=4)
+        axes.plot(epochs, curve, color=colour, lw=1, alpha=0.8)
+        axes.plot(epochs[-1], curve[-1], "o", color=colour, ms=4)
         every.append(curve)
     for i, level in enumerate(levels):
         axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=level)
     if every:
-        _zoom(axes, np.concatenate(every)[np.isfinite(np.concatenate(every))])
+        _zoom(axes, np.concatenate(every))
     axes.set_xlabel("Epoch")
     axes.set_ylabel(_title(study, "valid"))
     _legend(axes, study)

@@ -18,13 +18,13 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from regjax import state, step
+from regjax import state, step, train
 from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths
-from regjax.studies.lanes import Job, Lane, Record
+from regjax.studies.lanes import Job, Lane, Record, weights
 from regjax.studies.shared import Shared
 
 LANES = "lanes"
@@ -217,7 +217,7 @@ class _Group:
 
     def _fresh(self, strengths: Strengths, inputs: Any, key: Any, last: Any, rows: Any) -> Stacked:
         run = state.init(self._parts.general, self._parts.network, strengths, inputs, key)
-        return Stacked(strengths, run, _weights(run.train), jnp.asarray(last), rows)
+        return Stacked(strengths, run, weights(run.train), jnp.asarray(last), rows)
 
     def fill(self) -> None:
         """Begins waiting runs in free lanes."""
@@ -231,16 +231,16 @@ class _Group:
         """Advances every lane; returns the runs that this ended."""
         started = time.perf_counter()
         self.last_advanced = started
-        self._stacked, measured = self.advance(self._stacked, self._sets)
+        self._stacked, found = self.advance(self._stacked, self._sets)
         run = self._stacked.run
-        host, stopping, epochs = jax.device_get((measured, run.stopping, run.epoch))
+        host, stopping, epochs = jax.device_get((found, run.stopping, run.epoch))
         seconds = (time.perf_counter() - started) / self.busy()
         ended = []
         for i, lane in enumerate(self._lanes):
             if lane is None:
                 continue
-            line = {"epoch": int(epochs[i])} | {k: v[i].item() for k, v in host.items()}
-            of_lane = jax.tree.map(lambda a, i=i: a[i], stopping)
+            of_lane, measured = jax.tree.map(lambda a, i=i: a[i], (stopping, host))
+            line = train.as_line(lane.job.config, int(epochs[i]), measured)
             if lane.ended(line | {"seconds": seconds}, bool(of_lane.stopped)):
                 self._lanes[i] = None
                 ended.append((lane.job, self._record(i, lane, of_lane)))
@@ -250,11 +250,6 @@ class _Group:
         best = jax.device_get(self.best_of(self._stacked, np.int32(place)))
         run = self._stacked.run.replace(epoch=len(lane.lines), stopping=stopping)
         return lane.record(run, best, self._functions)
-
-
-def _weights(train: TrainState) -> TrainState:
-    """Without the optimizer's state, often twice as large, which nobody asks of the best epoch."""
-    return train.replace(opt_state=())
 
 
 def _zeros(width: int, leaf: Any) -> jax.Array:
@@ -288,7 +283,7 @@ def make_advance(parts: Assembled, mesh: Mesh) -> Any:
         }
         run, measured = run_epoch(lane.strengths, lane.run, whole["train"], whole.get("valid"))
         keep = partial(jnp.where, measured["improved"] | lane.last)
-        best = jax.tree.map(keep, _weights(run.train), lane.best)
+        best = jax.tree.map(keep, weights(run.train), lane.best)
         return lane.replace(run=run, best=best), measured
 
     lanes = jax.vmap(one, in_axes=(0, None))

@@ -156,7 +156,7 @@ class TrialWorker:
             if time.monotonic() - told > self._study.study.heartbeat / 10:
                 ledger.alive(claim)
                 told = time.monotonic()
-            if pruning:
+            if pruning and monitor in line:
                 claim.trial.report(line[monitor], line["epoch"])
                 return not claim.trial.should_prune()
             return True

@@ -41,7 +41,7 @@ def peak(device_kind: str) -> float | None:
     return PEAKS[max(known, key=len)] if known else None
 
 
-def epoch_flops(parts: Assembled) -> float | None:
+def epoch_flops(parts: Assembled, evaluated: bool = True) -> float | None:
     """Floating-point operations of an epoch: training steps, and the forward pass on `valid`.
 
     XLA counts the body of a loop once, however often it runs. So one update is counted and
@@ -50,6 +50,7 @@ def epoch_flops(parts: Assembled) -> float | None:
 
     Args:
       parts: of the run.
+      evaluated: whether the epoch is.
     """
     config, examples = parts.general, parts.data.splits["train"].examples
     if config.model.name == "rnn" or config.model.name.startswith("file:"):
@@ -62,7 +63,7 @@ def epoch_flops(parts: Assembled) -> float | None:
     update = jax.jit(lambda strengths, run, train: train_steps(strengths, run, train, 0, 1))
     total = _flops(update, parts.strengths, run, _first(parts, "train", size))
     total *= steps_per_epoch(examples, config.batch_size)
-    if valid := parts.data.splits["valid"].examples:
+    if evaluated and (valid := parts.data.splits["valid"].examples):
         size = min(config.eval_batch_size, valid)
         evaluate = jax.jit(step.make_evaluate(config, network))
         total += _flops(evaluate, run.train, _first(parts, "valid", size)) * valid / size
@@ -124,19 +125,21 @@ class Performance:
         device = jax.devices()[0].device_kind
         mesh = parts.parallel.mesh
         self._examples = parts.data.splits["train"].examples
-        self._flops, one = epoch_flops(parts), peak(device)
+        every, one = parts.config.evaluate_every, peak(device)
+        self._flops = {due: epoch_flops(parts, due) for due in {True, every == 1}}
         self._peak = one and one * (1 if mesh is None else mesh.devices.size)
         self.missing = "" if self._peak else f"the peak of '{device}' is not known"
-        if self._flops is None:
+        if self._flops[True] is None:
             self.missing = f"the operations of model.name={parts.config.model.name} are not known"
 
-    def figures(self, seconds: float) -> dict[str, float]:
-        """What is known of an epoch that took `seconds`, its evaluation included."""
+    def figures(self, seconds: float, evaluated: bool = True) -> dict[str, float]:
+        """What is known of an epoch that took `seconds`, its evaluation included if there was."""
+        flops = self._flops[evaluated]
         found: dict[str, float | None] = {
             "examples_per_second": self._examples / seconds,
-            "flops_per_second": self._flops and self._flops / seconds,
+            "flops_per_second": flops and flops / seconds,
             "memory_bytes": memory_bytes(),
         }
-        if self._flops and self._peak:
-            found["peak_share"] = self._flops / seconds / self._peak
+        if flops and self._peak:
+            found["peak_share"] = flops / seconds / self._peak
         return {name: value for name, value in found.items() if value is not None}

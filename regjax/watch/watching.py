@@ -15,6 +15,7 @@ from regjax.accumulation import make_gradient
 from regjax.assembly import Assembled
 from regjax.progress import say
 from regjax.state import RunState
+from regjax.step import evaluated
 from regjax.watch.options import Watch, check
 from regjax.watch.performance import Performance
 from regjax.watch.profiling import Profile
@@ -74,8 +75,8 @@ def _reporter(parts: Assembled, writers: list[Any], console: Console) -> Tell:
 
     def report(line: dict[str, Any], run: RunState) -> None:
         scalars = {name: value for name, value in line.items() if name != "epoch"}
-        figures = performance.figures(line["seconds"]).items()
-        scalars |= {f"performance/{name}": value for name, value in figures}
+        figures = performance.figures(line["seconds"], evaluated(parts.config, line["epoch"]))
+        scalars |= {f"performance/{name}": value for name, value in figures.items()}
         arrays = {"parameters": run.train.params, "gradients": gradients(run)}
         drawn = {f"{k}/{name}": x for k, tree in arrays.items() for name, x in _finite(tree)}
         for writer in writers:
