@@ -12,6 +12,7 @@ import scipy.ndimage
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.test_util import check_grads
 
 from regjax import augment
 
@@ -497,6 +498,14 @@ def test_gradients_are_those_of_a_linear_map_of_the_images(name: str) -> None:
     for s in (strength, 0.0):
         product, change = both(s)
         assert float(product) == pytest.approx(float(change), rel=1e-3, abs=1e-3)
+
+
+def test_gradients_of_thickness_are_its_slopes() -> None:
+    """It is linear but where two neighbours are equal."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(images(dtype="float64"))
+        thickness = jax.jit(lambda x: augment.random_thickness(KEY, x, 0.8))
+        check_grads(thickness, (x,), order=1, modes=["rev"])
 
 
 IMAGES = jnp.zeros((4, 5, 5, 1))

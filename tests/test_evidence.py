@@ -17,7 +17,8 @@ from scipy import stats
 
 from experiments import claims, cocktail, evidence, lanes, ledger, papers, run
 from experiments.evidence import Evidence, Finding, Setting
-from regjax.config import Config, DataConfig, ModelConfig
+from regjax import config as config_lib
+from regjax.config import Config, DataConfig, ModelConfig, StudyConfig
 from regjax.errors import InputError
 from regjax.studies.lanes import OneByOne
 
@@ -177,6 +178,22 @@ def test_scripts_end_with_their_runner(number: signal.Signals, tmp_path: Path) -
     assert runner.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
+
+
+def test_the_cocktails_study_is_around_the_run_that_is_measured() -> None:
+    run, study = (
+        config_lib.load(str(ROOT / "configs" / f"{name}_cocktail.py"))
+        for name in ("mnist", "study")
+    )
+    assert isinstance(study, StudyConfig)
+    values = dict(config_lib.flatten(run))
+    of_arms = ("augment.mix_alpha", "checkpoint_every")
+    for name, value in config_lib.flatten(study):
+        if name in study.study.ranges:
+            at = study.study.ranges[name]
+            assert at.low <= values[name] <= at.high
+        if name in values and name not in of_arms:
+            assert value == values[name], name
 
 
 def test_cocktail_tells_both_means(
