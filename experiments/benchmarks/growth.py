@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -196,6 +197,11 @@ def curve(axes: Axes, points: list[dict[str, Any]], what: str) -> None:
     ratio = np.array(along) / along[-1]
     axes.loglog(along, measures[-1] * ratio, ":", color="#888888")
     axes.set_ylim(min(measures) / 2, 2 * max(measures))
+    axes.set_xticks(along[::2], labels=[f"{value:,}" for value in along[::2]], minor=False)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(ticker.NullLocator())
     axes.set_title("slopes " + ", ".join(f"{slope:.2f}" for slope in slopes(points, what)))
 
 
