@@ -6,7 +6,7 @@ there are is structure, as in `"model.dropout_rate" in strengths`.
 """
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from regjax import config as config_lib
 from regjax.config import Config
@@ -43,4 +43,4 @@ def from_config(config: Config, examples: int) -> Strengths:
     }
     numbers[EXAMPLES] = examples
     numbers[STEPS_PER_EPOCH] = steps_per_epoch(examples, config.batch_size)
-    return {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()}
+    return jax.device_put({name: np.float32(value) for name, value in numbers.items()})
