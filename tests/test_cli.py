@@ -100,6 +100,7 @@ def test_train_evaluate_and_show(trained: Path) -> None:
     assert "86,026" in shown
 
 
+@pytest.mark.slow
 def test_programs_are_kept_and_torn_ones_made_again(tmp_path: Path) -> None:
     def metrics(name: str) -> list[dict[str, Any]]:
         folder = {"JAX_COMPILATION_CACHE_DIR": "", "REGJAX_CACHE_DIR": str(tmp_path)}
@@ -326,6 +327,7 @@ def test_no_arguments_prints_the_usage_and_fails() -> None:
     assert "usage: regjax COMMAND" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path: Path) -> None:
     options = ["train", DIGITS, f"--workdir={tmp_path}", "--config.epochs=2"]
     # A limit on file sizes, set by the process itself: a `preexec_fn` would fork this one.
@@ -393,6 +395,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
     """Each signal at a random moment of training; experiments/ has the long version.
 
@@ -426,6 +429,7 @@ def test_a_signal_while_python_ends_changes_no_exit_code() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_experiment_through_the_command_line(mnist_dir: Path, tmp_path: Path) -> None:
     """configs/mnist_1000.py shrunk to two epochs, on the real MNIST."""
@@ -483,6 +487,7 @@ def test_a_number_of_a_users_own_csv(tmp_path: Path) -> None:
     assert "root_mean_squared_error" in good("evaluate", f"--workdir={tmp_path / 'run'}", run=here)
 
 
+@pytest.mark.slow
 def test_the_readmes_examples_run_as_they_stand(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     section = readme.split("## Your own data and network")[1].split("\n## ")[0]

@@ -91,6 +91,7 @@ def killed_after_a_trial(*flags: str) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_vmapped_lanes_go_on_after_a_kill(config: str, tmp_path: Path) -> None:
     flags = (config, "--config.study.lane=vmap", f"--workdir={tmp_path}")
     killed_after_a_trial(*flags, "--config.study.lanes=4")
@@ -99,6 +100,7 @@ def test_vmapped_lanes_go_on_after_a_kill(config: str, tmp_path: Path) -> None:
     assert "| trials | 8 of 8 |" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_finds_the_same(
     whole: tuple[Path, str], config: str, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def test_its_config_is_that_of_mnist_1000(notebook: Any, monkeypatch: pytest.Mon
     assert config_lib.differences(file, values["config"]) == []
 
 
+@pytest.mark.slow
 def test_it_runs_from_top_to_bottom(
     notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

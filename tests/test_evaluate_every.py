@@ -25,6 +25,8 @@ from regjax.studies.shared import Shared
 from regjax.studies.vectorized import Vectorized
 from regjax.workdir import Workdir
 
+from .conftest import slow_but
+
 EVERY = 3
 
 
@@ -47,7 +49,7 @@ def trained(settings: Config, path: Path) -> tuple[dict[str, Any], list[dict[str
     return result, Workdir(path).read_metrics()
 
 
-@pytest.mark.parametrize("mode", ["single", "jit", "pmap"])
+@pytest.mark.parametrize("mode", slow_but(["single", "jit", "pmap"], "single"))
 def test_what_is_evaluated_is_what_would_have_been(mode: str, tmp_path: Path) -> None:
     settings = config(parallel=ParallelConfig(mode))
     result, lines = trained(settings, tmp_path / "some")

@@ -163,6 +163,7 @@ evidence.run(run.main)
 SLEEP = "import os, sys, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(60)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_scripts_end_with_their_runner(number: signal.Signals, tmp_path: Path) -> None:
     started = tmp_path / "pid"
@@ -251,6 +252,7 @@ def test_a_script_may_have_more_seeds() -> None:
     assert setting.of(SCRIPTS["elastic_net"]) == setting
 
 
+@pytest.mark.slow
 def test_runner_decides_once(tmp_path: Path) -> None:
     """The command on the quickest script; then it has nothing to do, and a mistake is a line."""
     command = [sys.executable, "-m", "experiments.run", "--only=N4,N6", f"--workdir={tmp_path}"]

@@ -163,6 +163,7 @@ def test_resumed_in_the_middle_of_an_epoch(
     assert_same_run(tmp_path / "run", done, config(numbered))
 
 
+@pytest.mark.slow
 def test_many_devices(numbered: Path, tmp_path: Path) -> None:
     """Each batch of a chunk is divided; 3 devices pad it."""
     changes: Any = {"model": ModelConfig(widths=(8,), norm="batch"), "epochs": 2}
@@ -236,6 +237,7 @@ print(*found[len(found) // 2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells what resides")
 def test_memory_stays_flat_over_an_epoch(tmp_path: Path) -> None:
     """Of twenty times the limit, within ±5 %; read at once, it would be 15 % more."""

@@ -142,6 +142,7 @@ def refusal(message: str) -> str:
     return str(found.value)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     path, free = str(tmp_path / "run"), str(port())
     runs = [spawn("-c", WORK, path, str(i), free) for i in (0, 1)]
@@ -229,6 +230,7 @@ def doubled(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.astype("float64") if x.dtype == "float32" else x, tree)
 
 
+@pytest.mark.slow
 def test_two_processes_stream_as_one_does(tmp_path: Path) -> None:
     """Each reads its rows of every batch, about half; together each example once an epoch."""
     pytest.importorskip("grain")
@@ -255,6 +257,7 @@ def test_two_processes_stream_as_one_does(tmp_path: Path) -> None:
     assert len(read0) == 2 * sum(min(n, most) for sizes, most in batches for n in sizes)
 
 
+@pytest.mark.slow
 def test_the_command_line_of_two_and_a_kill(tmp_path: Path) -> None:
     """One of two is killed, the other says so; started again they end as one process does.
 
@@ -299,6 +302,7 @@ def wait_for_checkpoint(workdir: Path, *runs: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_one_is_asked_to_end(tmp_path: Path) -> None:
     """Both save after the same update, though each has a pace of its own."""
     long = ("--config.epochs=2000", "--config.stopping.patience=2000", "--config.batch_size=50")

@@ -18,6 +18,7 @@ def test_from_pytorch() -> None:
     assert tried > 30
 
 
+@pytest.mark.slow
 def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook from top to bottom at its small size; committed without outputs."""
     notebook = nbformat.read(ROOT / "experiments" / "tutorial.ipynb", as_version=4)

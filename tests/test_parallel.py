@@ -151,9 +151,11 @@ def trained(config: Config, where: Parallel, epochs: int, case: str = "") -> Any
     ("case", "modes"),
     [
         ("uneven", MODES),
-        ("swa, entropy", ("sharded", "pmap")),
-        ("fewer examples than devices", ("pmap",)),
-        ("even, jacobian", ("jit",)),  # under pmap its random directions are each device's own
+        pytest.param("swa, entropy", ("sharded", "pmap"), marks=pytest.mark.slow),
+        pytest.param("fewer examples than devices", ("pmap",), marks=pytest.mark.slow),
+        pytest.param(
+            "even, jacobian", ("jit",), marks=pytest.mark.slow
+        ),  # under pmap its random directions are each device's own
     ],
 )
 def test_devices_change_nothing(case: str, modes: Iterable[str]) -> None:
@@ -340,6 +342,7 @@ def test_a_device_with_one_example_has_no_statistics() -> None:
         train_lib.assemble(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_interrupted_amid_an_epoch_many_devices_end_the_same(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -355,6 +358,7 @@ def test_interrupted_amid_an_epoch_many_devices_end_the_same(
     assert_same_run(tmp_path / "run", tmp_path / "whole", settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["sharded", "pmap"])
 def test_a_run_goes_on_on_other_devices(first: str, tmp_path: Path) -> None:
     """Checkpoints of 8 devices restore on 1, on 4, and back."""

@@ -17,6 +17,7 @@ from regjax.config import Config, DataConfig, ModelConfig
 from regjax.errors import InputError
 from regjax.network import Network
 
+from .conftest import slow_but
 from .test_own import OWN
 
 SHAPE = (16, 16, 1)
@@ -68,7 +69,7 @@ def floating(tree: Any) -> set[str]:
     return {str(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(CASES, "mlp", "cnn"))
 def test_a_step_of_every_network(name: str) -> None:
     """All that goes out of a step is float32, and near what float32 makes of it."""
     setting = {"model.name": name, "model.dropout": "connect", **CASES[name]}

@@ -235,6 +235,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "moment"),
     [
@@ -273,6 +274,7 @@ def test_killed_and_started_again_ends_the_same(
     assert_same_run(path, runs[how])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "by", "at"), [("restart", "steps", -1), ("continue", "epochs", 3)])
 def test_interrupted_amid_an_epoch_it_ends_the_same(
     how: str, by: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -345,6 +347,7 @@ def test_merged_is_what_no_validation_set_draws() -> None:
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_many_devices_refit_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one of them goes on with what they have begun."""
     monkeypatch.setattr(refit, "limit", lambda *_: refit.Limit(5))

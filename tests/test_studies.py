@@ -119,6 +119,7 @@ def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> No
             np.testing.assert_allclose(first, second, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_number(tmp_path: Path) -> None:
     """The target is standardized by each lane's own split."""
     x, y = load_diabetes(return_X_y=True)

@@ -106,6 +106,7 @@ def stood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [0, 1])
 def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, stood: Path, tmp_path: Path) -> None:
     """As after a kill: epochs were told of that no checkpoint has."""
@@ -127,6 +128,7 @@ def test_a_run_that_goes_on_shows_no_epoch_twice(done: int, stood: Path, tmp_pat
     assert [json.loads(line)["epoch"] for line in lines] == epochs
 
 
+@pytest.mark.slow
 def test_interrupted_amid_a_profile_it_shows_each_epoch_once(
     watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
