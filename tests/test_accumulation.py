@@ -26,6 +26,7 @@ from regjax.errors import InputError
 from regjax.network import Network
 from regjax.parallel import Parallel
 
+from .conftest import slow_but
 from .test_parallel import MODES, QUIET, base, close, data, trained
 
 PLAIN = ModelConfig(widths=(16, 8), norm="layer")
@@ -43,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(CASES, "proximal"))
 def test_micro_batches_change_nothing(case: str) -> None:
     """6 steps in float64, every third of a short batch: 16, 16 and 8 of 40."""
     whole = base(batch_size=16, model=PLAIN, optimizer=OptimizerConfig("sgd", 0.05, momentum=0.9))
@@ -56,6 +57,7 @@ def test_micro_batches_change_nothing(case: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_devices_change_nothing_of_micro_batches_with_batch_norm() -> None:
     config = base(batch_size=16, accumulate=2, optimizer=QUIET)
     alone = trained(config, Parallel(), 1)

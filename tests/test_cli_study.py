@@ -58,6 +58,7 @@ def findings(report: str) -> list[str]:
     return [line for line in report.splitlines() if not re.search(timed, line)]
 
 
+@pytest.mark.slow
 def test_a_study_ends_with_a_report(whole: tuple[Path, str], config: str) -> None:
     path, out = whole
     assert "2 arms, 4 each: 8 trials, then 3 fresh seeds an arm; 2 lanes" in out

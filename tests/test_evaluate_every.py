@@ -87,9 +87,9 @@ def test_without_a_validation_split_every_epoch_is_judged(tmp_path: Path) -> Non
     assert result["best_epoch"] == 1 + int(np.argmin(losses)) == 7
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["one by one", "vectorized"])
-def test_lanes(many: bool) -> None:
-    lanes = Vectorized(Shared(), 8) if many else OneByOne(Shared())
+@pytest.mark.parametrize("lane", slow_but(["process", "vmap"], "process"))
+def test_lanes(lane: str) -> None:
+    lanes = OneByOne(Shared()) if lane == "process" else Vectorized(Shared(), 8)
     lines: list[dict[str, Any]] = []
     lanes.start(Job(check(config()), ("valid",), lambda line: not lines.append(line)))
     while not (ended := lanes.epoch()):

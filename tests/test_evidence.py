@@ -265,6 +265,7 @@ def test_runner_decides_once(tmp_path: Path) -> None:
     assert wrong.returncode == 2 and wrong.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_by_one", [False, True])
 def test_lanes_are_runs_in_the_order_asked(
     monkeypatch: pytest.MonkeyPatch, one_by_one: bool

@@ -152,6 +152,7 @@ def ending(after: int) -> Callable[[], Any]:
     return listening
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 2, 4])
 def test_resumed_in_the_middle_of_an_epoch(
     after: int, numbered: Path, done: Path, tmp_path: Path
@@ -180,6 +181,7 @@ def figures_of(result: dict[str, Any]) -> list[float]:
     return [result[name] for name in ("valid_loss", "test_loss", "valid_accuracy")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "by"), [("restart", "steps"), ("continue", "epochs")])
 def test_refit(how: str, by: str, numbered: Path, tmp_path: Path) -> None:
     stopping = StoppingConfig(patience=1, refit=how, refit_by=by)

@@ -18,7 +18,7 @@ from regjax.config import Config, DataConfig, ParallelConfig
 from regjax.inspect import figures, layers, measures
 from regjax.objective import example_losses
 
-from .conftest import ROOT
+from .conftest import ROOT, slow_but
 from .test_choices import RESNET, RNN, VIT, set_field
 from .test_cli import good, here, refused
 from .test_own import OWN
@@ -73,7 +73,7 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, "mlp", "vit"))
 def test_every_network_can_be_measured_in_order_of_depth(name: str, tmp_path: Path) -> None:
     """Traced and not compiled."""
     depth = []
@@ -96,7 +96,7 @@ def test_every_network_can_be_measured_in_order_of_depth(name: str, tmp_path: Pa
         assert depth.index("block_0_0/norm_0") == depth.index("block_0_0/conv_0") + 1
 
 
-@pytest.mark.parametrize("name", ["mlp", "pair", "regression"])
+@pytest.mark.parametrize("name", slow_but(["mlp", "pair", "regression"], "regression"))
 def test_what_is_measured_is_of_the_split(name: str, tmp_path: Path) -> None:
     parts, run = started(name, tmp_path)
     found = measures.measure(parts, run, "valid")
@@ -146,6 +146,7 @@ def test_units_are_those_of_the_network(tmp_path: Path) -> None:
     assert found["head"]["numerical_rank"] == np.linalg.matrix_rank(hidden)
 
 
+@pytest.mark.slow
 def test_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, config = tmp_path / "run", f"--config={ROOT / 'configs' / 'digits.py'}"
     options = ["--config.epochs=1", "--config.model.widths=(4,)", "--config.data.select=0"]

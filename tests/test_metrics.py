@@ -139,6 +139,7 @@ def test_merged_padded_batches_are_the_whole_set(name: str, seed: int, cut: int)
     np.testing.assert_allclose(merged.compute(), expected.compute(), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_8_devices_with_uneven_counts_are_the_whole_set(name: str) -> None:
     logits, labels = draw(0)

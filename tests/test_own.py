@@ -74,6 +74,7 @@ def config(name: str, **model: Any) -> Config:
     return Config(epochs=8, data=data, model=ModelConfig(name, **model), optimizer=optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters"), [("Net", 1242), ("wide", 2410), ("pair", 650)])
 def test_trains_as_any_other(own: str, name: str, parameters: int, tmp_path: Path) -> None:
     made = config(own + name)

@@ -168,6 +168,7 @@ def test_devices_change_nothing(case: str, modes: Iterable[str]) -> None:
         jax.tree.map(close, alone, spread)
 
 
+@pytest.mark.slow
 def test_devices_change_no_norm() -> None:
     """After a convolution, in 50 steps: within 1e-9."""
     config = base(batch_size=16, penalty=PenaltyConfig(), optimizer=OptimizerConfig("sgd", 0.05))
@@ -206,8 +207,9 @@ def gradients(
     ("of", "modes", "counts"),
     [
         (ModelConfig("cnn", norm="batch"), ("jit", "pmap"), (24, 19)),
-        ("all", ("jit", "pmap"), (24, 19)),
-        ("others", ("jit",), (24,)),  # groups of a batch are not moved by padding
+        pytest.param("all", ("jit", "pmap"), (24, 19), marks=pytest.mark.slow),
+        # Groups of a batch are not moved by padding.
+        pytest.param("others", ("jit",), (24,), marks=pytest.mark.slow),
     ],
     ids=["cnn", "all", "others"],
 )
@@ -248,6 +250,7 @@ def by_part(parts: Assembled, rows: int) -> Any:
     return jax.device_get(parts.parallel.compiled(measured)(parts.placed(images, labels)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_batch_norm_by_each_devices_part(mode: str) -> None:
     """Not synchronized: the mean by count of what each part has by itself; one has none."""

@@ -69,7 +69,7 @@ def floating(tree: Any) -> set[str]:
     return {str(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
 
 
-@pytest.mark.parametrize("name", slow_but(CASES, "mlp", "cnn"))
+@pytest.mark.parametrize("name", slow_but(CASES, "mlp"))
 def test_a_step_of_every_network(name: str) -> None:
     """All that goes out of a step is float32, and near what float32 makes of it."""
     setting = {"model.name": name, "model.dropout": "connect", **CASES[name]}

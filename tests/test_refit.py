@@ -85,6 +85,7 @@ def plain(settings: Config, epochs: int) -> Config:
     return config_lib.with_setting(settings, changes)
 
 
+@pytest.mark.slow
 def test_restart_is_a_plain_run_on_train_and_valid(runs: dict[str, Path], tmp_path: Path) -> None:
     result = json.loads((runs["restart"] / "result.json").read_text())
     best = result["best_epoch"]
@@ -120,6 +121,7 @@ def by_hand(settings: Config, first: Config, updates: int) -> Any:
         epoch += 1
 
 
+@pytest.mark.slow
 def test_restart_by_steps_does_as_many_updates(tmp_path: Path) -> None:
     """Under a schedule, whose rate at the last update is that of the best epoch's last."""
     settings = config(
@@ -139,6 +141,7 @@ def test_restart_by_steps_does_as_many_updates(tmp_path: Path) -> None:
     assert_same(refitted.statistics, state.statistics, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_restart_refits_the_average_under_the_same_schedule(tmp_path: Path) -> None:
     """By epochs the schedule goes over `epochs` and is left where the refit ends."""
     settings = config(

@@ -124,6 +124,7 @@ def test_every_example_once_an_epoch_and_from_anywhere_on(numbered: Path) -> Non
         assert read(rounds, start) == batches[start:]
 
 
+@pytest.mark.slow
 def test_worker_processes_read_the_same(numbered: Path) -> None:
     rounds = Rounds((Batches(drawn(numbered).splits["train"], 32, seed=5),), 2)
     assert read(rounds, 3, workers=2) == read(rounds, 3)

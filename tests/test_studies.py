@@ -101,6 +101,7 @@ def enqueued_backwards(study: StudyConfig, path: Path) -> None:
     worker.close()
 
 
+@pytest.mark.slow
 def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
     """On 8 devices, 1 or 2 lanes each: the same bits in any order, and what one lane does."""
     study = small(confirm=0)

@@ -23,6 +23,7 @@ from .conftest import REAL_DATA
 MNIST = REAL_DATA / "mnist"
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_mnist_is_the_original_pixel_for_pixel(mnist_dir: Path) -> None:
     pool = data.load(DataConfig("tfds:mnist", str(mnist_dir)))
@@ -40,6 +41,7 @@ def test_mnist_is_the_original_pixel_for_pixel(mnist_dir: Path) -> None:
     assert "tensorflow" not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_plain_tfds_reads_what_we_prepared(mnist_dir: Path) -> None:
     source = tfds.data_source("mnist", data_dir=mnist_dir, split="train", download=False)
@@ -50,6 +52,7 @@ def test_plain_tfds_reads_what_we_prepared(mnist_dir: Path) -> None:
     assert record["label"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_second_start_reads_the_cache(mnist_dir: Path) -> None:
     data.load(DataConfig("tfds:mnist", str(mnist_dir)))

@@ -136,6 +136,7 @@ def update_by_update(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(train_lib, "Pace", partial(pace.Pace, seconds=0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 4])
 def test_interrupted_between_any_two_updates_it_ends_the_same(
     every: int, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,6 +198,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["metrics", "saved", "compiled", "result"])
 @pytest.mark.parametrize("every", [1, 4])
 def test_killed_and_started_again_ends_the_same(
@@ -289,6 +291,7 @@ def damage(path: Path, how: str) -> None:
             )
 
 
+@pytest.mark.slow
 # On a busy machine orbax's other reads may end after the one that failed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["removed", "emptied", "halved"])

@@ -283,6 +283,7 @@ def start(settings: Config) -> tuple[Any, Any, Any, Any]:
     return parts, functions.run_epoch, functions.init(*parts.start()), arrays
 
 
+@pytest.mark.slow
 def test_single_steps_are_those_of_the_epoch() -> None:
     """Dropout, augmentation and batch norm included: what diverges in one does in the other."""
     augment = dataclasses.replace(config().augment, degrees=10.0, mix="mixup", mix_alpha=0.2)
