@@ -355,6 +355,7 @@ def test_damaged_metrics_and_results_do_not_stop_a_run(trained: Path, tmp_path: 
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_closed_output_and_a_plain_locale(tmp_path: Path) -> None:
     command = f"{sys.executable} -m regjax show {DIGITS}"
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -133,6 +133,7 @@ def test_configs_left_behind_are_configs(whole: tuple[Path, str], tmp_path: Path
 OWN_PROCESS = {"every trial NaN", "storage of another"}  # with workers to end; after Optuna
 
 
+@pytest.mark.slow
 def test_bad_studies_end_with_one_line(
     whole: tuple[Path, str], config: str, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_penalties_look_at_the_parameters_as_they_are() -> None:
     assert penalties[0] == penalties[1]
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(tmp_path: Path) -> None:
     """Flax's own batch norm; its running statistics stay float32, and it learns."""
     from rich.console import Console

@@ -166,6 +166,7 @@ def test_restart_refits_the_average_under_the_same_schedule(tmp_path: Path) -> N
     np.testing.assert_allclose(measured, result["test_loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_continue_ends_when_valid_loss_is_what_the_train_loss_was(runs: dict[str, Path]) -> None:
     about = json.loads((runs["continue"] / "result.json").read_text())["refit"]
     target = evaluate.evaluate(runs["none"], "train")["loss"]
@@ -180,6 +181,7 @@ def test_continue_ends_when_valid_loss_is_what_the_train_loss_was(runs: dict[str
     assert int(refitted.train.step) == int(best.train.step) + 7 * about["epochs"]
 
 
+@pytest.mark.slow
 def test_continue_ends_at_the_epochs_limit_or_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[str, Path]
 ) -> None:
@@ -197,6 +199,7 @@ def test_continue_ends_at_the_epochs_limit_or_at_once(
     assert {name: result[name] for name in result["refit"]["before"]} == result["refit"]["before"]
 
 
+@pytest.mark.slow
 def test_the_result_is_of_the_refitted_weights(runs: dict[str, Path]) -> None:
     results = {how: json.loads((runs[how] / "result.json").read_text()) for how in runs}
     assert "refit" not in results["none"]
@@ -212,6 +215,7 @@ def test_the_result_is_of_the_refitted_weights(runs: dict[str, Path]) -> None:
     assert not evaluate.evaluate(runs["none"])["refit"]
 
 
+@pytest.mark.slow
 def test_until_the_refit_has_ended_the_best_weights_are_evaluated(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:

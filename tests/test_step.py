@@ -22,6 +22,8 @@ from regjax.config import (
 from regjax.errors import InputError
 from regjax.network import Network
 
+from .conftest import slow_but
+
 
 def arrays(shape: tuple[int, ...], examples: int, seed: int = 0, classes: int = 10) -> Arrays:
     rng = np.random.default_rng(seed)
@@ -55,7 +57,7 @@ def test_the_experiments_network_has_its_parameters(norm: str, count: int) -> No
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize("norm", slow_but(["none", "batch", "layer"], "batch"))
 def test_training_the_experiment_follows_torch(norm: str) -> None:
     """Two epochs of 3 batches, the last one short, from equal weights in equal order."""
     import torch
