@@ -473,6 +473,7 @@ def test_a_users_own_csv(tmp_path: Path) -> None:
     assert measured["accuracy"] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_a_number_of_a_users_own_csv(tmp_path: Path) -> None:
     """The same grades as numbers; the errors are in grades."""

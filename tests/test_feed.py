@@ -99,6 +99,7 @@ def by_hand(parts: train_lib.Assembled) -> tuple[Any, list[Any]]:
     return state, losses
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_steps_it_should(numbered: Path, done: Path) -> None:
     parts = train_lib.assemble(config(numbered))
     state, sums = by_hand(parts)
@@ -112,6 +113,7 @@ def test_a_run_takes_the_steps_it_should(numbered: Path, done: Path) -> None:
         np.testing.assert_allclose(line["train_loss"], total / count, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_all_examples(numbered: Path, done: Path) -> None:
     parts, best = evaluate.best(done)
     result = figures(done)

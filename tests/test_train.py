@@ -391,6 +391,7 @@ def test_no_validation_data_needs_another_monitor(tmp_path: Path) -> None:
     assert result["test_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_linear_regression_reaches_least_squares(tmp_path: Path) -> None:
     from sklearn.datasets import load_diabetes
     from sklearn.linear_model import LinearRegression
