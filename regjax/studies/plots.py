@@ -209,6 +209,7 @@ def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
         axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=level)
     if every:
         _zoom(axes, np.concatenate(every))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("Epoch")
     axes.set_ylabel(_title(study, "valid"))
     _legend(axes, study)
