@@ -266,7 +266,7 @@ def make_end_epoch(
             for name, sums in run.progress.sums.items()
         }
         measured["learning_rate"] = learning_rate(config, strengths, state.step - 1)
-        due = jnp.asarray(valid is None) | evaluated(config, epoch)
+        due = evaluated(config, epoch) | (valid is None)
         if valid is not None:
             measured |= {f"valid_{k}": v for k, v in found(state, valid, due).items()}
         # An accuracy stays a number when the network has diverged; its loss does not.

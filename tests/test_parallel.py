@@ -153,9 +153,8 @@ def trained(config: Config, where: Parallel, epochs: int, case: str = "") -> Any
         ("uneven", MODES),
         pytest.param("swa, entropy", ("sharded", "pmap"), marks=pytest.mark.slow),
         pytest.param("fewer examples than devices", ("pmap",), marks=pytest.mark.slow),
-        pytest.param(
-            "even, jacobian", ("jit",), marks=pytest.mark.slow
-        ),  # under pmap its random directions are each device's own
+        # Under pmap its random directions are each device's own.
+        pytest.param("even, jacobian", ("jit",), marks=pytest.mark.slow),
     ],
 )
 def test_devices_change_nothing(case: str, modes: Iterable[str]) -> None:
