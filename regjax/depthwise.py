@@ -9,11 +9,11 @@ from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.tree_util import Partial
 
 from regjax import by_patches
 from regjax.by_patches import Geometry, Pull
+from regjax.compiling import materialized
 
 
 def pays(kernel: jax.Array, geometry: Geometry) -> bool:
@@ -51,9 +51,7 @@ def _one(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def _edged(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
     """The input with its zeros, computed once for all places of the window."""
     ones, none = (1,) * len(geometry.padding), ((0, 0),) * len(geometry.padding)
-    return lax.optimization_barrier(geometry.padded(x)), geometry._replace(
-        padding=none, spread=ones
-    )
+    return materialized(geometry.padded(x)), geometry._replace(padding=none, spread=ones)
 
 
 def _pull(

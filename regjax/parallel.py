@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from regjax import compiling
 from regjax.config import ParallelConfig
 from regjax.errors import InputError
 from regjax.spread import Spread
@@ -88,7 +89,8 @@ class Parallel(NamedTuple):
           donate: the arguments whose buffers it may take.
         """
         out = None if self.mesh is None else out  # on one device: wherever the arguments are
-        return jax.jit(function, out_shardings=out, donate_argnums=donate)
+        options = compiling.options()
+        return jax.jit(function, out_shardings=out, donate_argnums=donate, compiler_options=options)
 
     def compiled(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
         """The same of a function with this `spread`: under `pmap`, of a batch's parts."""
@@ -103,7 +105,7 @@ class Parallel(NamedTuple):
 
         axes: Any = {"in_axes": (0, None), "out_axes": None, "devices": devices}
         parts = jax.pmap(part, self.spread.axis_name, **axes)
-        return jax.jit(lambda *arguments: parts(np.arange(len(devices)), arguments))
+        return self.jit(lambda *arguments: parts(np.arange(len(devices)), arguments))
 
 
 ALONE = Parallel()

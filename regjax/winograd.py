@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from regjax.by_patches import Geometry, Padding, Pull
+from regjax.compiling import materialized
 
 Places = list[jax.Array]  # one array for each place of a tile, row by row
 Map = Callable[[Sequence[jax.Array]], Places]
@@ -100,7 +101,7 @@ def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Ar
     rows, columns = -(-height // 2), -(-width // 2)  # tiles
     (top, bottom), (left, right) = geometry.padding
     whole = ((top, bottom + 2 * rows - height), (left, right + 2 * columns - width))
-    x = jnp.pad(x, ((0, 0), *whole, (0, 0)))
+    x = jnp.pad(materialized(x), ((0, 0), *whole, (0, 0)))
     tiles = [x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i, j in _square(4)]
     inputs = [v.reshape(-1, channels) for v in _both_ways(_input_map, tiles)]
     kernels = _both_ways(_kernel_map, [kernel[i, j] for i, j in _square(3)])
@@ -115,7 +116,9 @@ def _pull(
 ) -> tuple[jax.Array, jax.Array]:
     n, height, width, out = dy.shape
     rows, columns = -(-height // 2), -(-width // 2)
-    dy = jnp.pad(dy, ((0, 0), (0, 2 * rows - height), (0, 2 * columns - width), (0, 0)))
+    dy = jnp.pad(
+        materialized(dy), ((0, 0), (0, 2 * rows - height), (0, 2 * columns - width), (0, 0))
+    )
     places = [dy[:, i::2, j::2] for i, j in _square(2)]
     products = [m.reshape(-1, out) for m in _both_ways(_output_map_transposed, places)]
     # (mᵀ v)ᵀ: faster than vᵀ m.
@@ -124,7 +127,8 @@ def _pull(
     dinputs = [
         (m @ u.T).reshape(n, rows, columns, -1) for m, u in zip(products, kernels, strict=True)
     ]
-    dtiles = dict(zip(_square(4), _both_ways(_input_map_transposed, dinputs), strict=True))
+    tiles = materialized(_both_ways(_input_map_transposed, dinputs))
+    dtiles = dict(zip(_square(4), tiles, strict=True))
     # The tiles overlap: a place of the input is in one or two of them along each axis.
     dx = _interleaved(
         [
@@ -140,7 +144,7 @@ def _pull(
     )
     (top, bottom), (left, right) = padding
     dx = dx[:, top : height + 2 - bottom, left : width + 2 - right]
-    return dx, dkernel.reshape(3, 3, *dkernel.shape[1:])
+    return materialized(dx), dkernel.reshape(3, 3, *dkernel.shape[1:])
 
 
 def _output_size(x: jax.Array, padding: Padding) -> list[int]:

@@ -570,3 +570,15 @@ def test_layers_with_running_statistics_reach_those_of_the_data(layer: Any) -> N
 def test_instance_norm_removes_each_samples_contrast() -> None:
     x = example((6, 5, 4, 8))[0]
     np.testing.assert_allclose(norm.instance_norm(3 * x + 2), norm.instance_norm(x), atol=1e-3)
+
+
+def test_statistics_count_axes_from_the_end_too() -> None:
+    """And rows that a mask leaves out may hold anything."""
+    (x,) = values(3, "float32", (6, 5, 4))
+    mask = np.array([1, 1, 0, 1, 0, 1], np.float32)
+    kept = x[mask > 0]
+    x[mask == 0] = np.nan
+    stats = norm.statistics(jnp.asarray(x), (0, -2), jnp.asarray(mask))
+    np.testing.assert_allclose(stats.mean[0, 0], kept.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(stats.variance[0, 0], kept.var((0, 1)), rtol=1e-5)
+    assert stats.count == kept[..., 0].size

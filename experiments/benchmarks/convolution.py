@@ -82,6 +82,8 @@ def jax_passes(layers: dict[str, Layer], way: str) -> Callable[[], dict[str, flo
     import jax.numpy as jnp
     from jax import lax
 
+    from regjax import compiling
+
     def compiled(layer: Layer) -> Any:
         spatial = len(layer.size)
         window = (layer.window,) * spatial
@@ -96,7 +98,9 @@ def jax_passes(layers: dict[str, Layer], way: str) -> Callable[[], dict[str, flo
             return carry + dx.sum() + dkernel.sum(), None
 
         scales = 1 + 0.1 * jnp.arange(PASSES)
-        run = jax.jit(lambda: lax.scan(once, jnp.zeros(()), scales)[0])
+        run = jax.jit(
+            lambda: lax.scan(once, jnp.zeros(()), scales)[0], compiler_options=compiling.options()
+        )
         run().block_until_ready()
         return run
 

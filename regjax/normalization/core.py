@@ -40,7 +40,7 @@ def statistics(
     >>> statistics(jnp.array([[1.0], [3.0]]), axes=(0,)).variance
     Array([[1.]], dtype=float32)
     """
-    axes = tuple(axes)
+    axes = tuple(axis % x.ndim for axis in axes)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
     if mask is not None:
@@ -50,9 +50,11 @@ def statistics(
         count = lax.psum(count, axis_name)
 
     def mean(values: jax.Array) -> jax.Array:
+        summed = total(values, [axis for axis in axes if axis > 0])  # of each row by itself
         if mask is not None:
-            values = jnp.where(rows, values, 0)
-        summed = total(values, axes)
+            summed = jnp.where(rows, summed, 0)
+        if 0 in axes:
+            summed = total(summed, [0])
         if axis_name is not None:
             summed = lax.psum(summed, axis_name)
         return summed / jnp.maximum(count, 1)
@@ -80,10 +82,9 @@ def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     >>> total(jnp.array([[1.0, 2.0], [3.0, 4.0]]), axes=(0,)).tolist()
     [[4.0, 6.0]]
     """
-    axes = sorted(axes)
     if jax.default_backend() != "cpu":
         return x.sum(tuple(axes), keepdims=True)
-    for axis in (*axes[1:], *axes[:1]):
+    for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
         x = _total(x, axis)
     return x
 
@@ -99,11 +100,6 @@ def _total(x: jax.Array, axis: int) -> jax.Array:
         return (jnp.ones(summed, x.dtype) @ x.reshape(summed, after)).reshape(shape)
     ones = jnp.ones((before, 1, summed), x.dtype)
     return (ones @ x.reshape(before, summed, after)).reshape(shape)
-
-
-def materialized(x: jax.Array) -> jax.Array:
-    """Returns x, on a CPU computed once for all who use it."""
-    return lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
 
 def normalize(

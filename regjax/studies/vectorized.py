@@ -18,7 +18,7 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from regjax import state, step, train
+from regjax import compiling, state, step, train
 from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import Config
@@ -290,4 +290,4 @@ def make_advance(parts: Assembled, mesh: Mesh) -> Any:
     spread = jax.shard_map(
         lanes, mesh=mesh, in_specs=(P(LANES), P()), out_specs=P(LANES), check_vma=False
     )
-    return jax.jit(spread, donate_argnums=0)
+    return jax.jit(spread, donate_argnums=0, compiler_options=compiling.options())

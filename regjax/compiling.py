@@ -1,0 +1,38 @@
+"""How XLA is kept from computing the same array several times on a CPU.
+
+Its CPU compiler computes what it takes for cheap anew inside every operation that uses it, such as
+the output of a norm inside each of the 16 sums of a Winograd tile. JAX's word against that,
+`jax.lax.optimization_barrier`, means nothing there by itself: the compiler takes barriers out
+before it fuses. With `options` it leaves them in.
+"""
+
+from typing import TypeVar
+
+import jax
+from jax import lax
+
+PyTree = TypeVar("PyTree")
+
+
+def materialized(tree: PyTree) -> PyTree:
+    """Arrays that, on a CPU, are computed once for all who use them, if compiled with `options`.
+
+    Without these it is the identity, as on other backends, whose compilers know better.
+
+    >>> import jax.numpy as jnp
+    >>> materialized(jnp.ones(2))
+    Array([1., 1.], dtype=float32)
+    """
+    return lax.optimization_barrier(tree) if jax.default_backend() == "cpu" else tree
+
+
+def options() -> dict[str, str]:
+    """Returns what to give `jax.jit` as `compiler_options`; nothing but on a CPU.
+
+    >>> import jax.numpy as jnp
+    >>> jax.jit(materialized, compiler_options=options())(jnp.ones(2))
+    Array([1., 1.], dtype=float32)
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"}

@@ -1,0 +1,36 @@
+"""An array that is marked so is computed once on a CPU; only counting in the program shows it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from regjax import assembly, compiling
+from regjax.config import Config, DataConfig, ModelConfig
+
+ON_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="as the CPU compiler does it")
+
+
+def uses(x: jax.Array) -> tuple[jax.Array, ...]:
+    """An array that three loops read, so that a compiler may compute it in each."""
+    marked = compiling.materialized(jnp.tanh(x) * 2 + 1)
+    cheap = compiling.materialized(jnp.maximum(marked, 0) * x)
+    return jnp.sin(cheap), cheap[::2] * 3, (cheap * cheap)[:, 1::2]
+
+
+@ON_CPU
+@pytest.mark.parametrize(("options", "once"), [(compiling.options(), True), ({}, False)])
+def test_what_is_marked_is_computed_once(options: dict[str, str], once: bool) -> None:
+    """Without the options it would be; so if this fails, they may no longer be needed."""
+    program = jax.jit(uses, compiler_options=options).lower(jnp.ones((64, 64))).compile()
+    assert (program.as_text().count(" maximum(") == 1) == once
+
+
+@ON_CPU
+def test_a_runs_programs_are_compiled_so() -> None:
+    config = Config(data=DataConfig("digits"), model=ModelConfig("mlp", norm="batch"))
+    parts = assembly.assemble(config)
+    train, valid = parts.arrays("train"), parts.arrays("valid")
+    functions = parts.program()
+    run = functions.init(*parts.start())
+    epoch = functions.compiled(parts.strengths, run, train, valid)
+    assert " opt-barrier(" in epoch.train_steps.as_text()
