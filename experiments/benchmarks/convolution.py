@@ -12,6 +12,8 @@ what `regjax` chooses from: how its rule was found.
 """
 
 import json
+import multiprocessing
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -200,6 +202,10 @@ def _least(layers: dict[str, Layer], way: str) -> Callable[[], dict[str, float]]
     return run
 
 
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in seconds.items()}
+
+
 def main(argv: list[str]) -> None:
     """Measures and prints."""
     del argv
@@ -210,7 +216,10 @@ def main(argv: list[str]) -> None:
     for name in chosen():
         line = [1000 * seconds[way].get(name, np.nan) for way in ways]
         print(f"{name:22}" + "".join(f"{value:10.2f}" for value in line))
-    figures: dict[str, Any] = {"seconds": seconds}
+    figures: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "seconds a pass": {way: _rounded(seconds[way]) for way in ways},
+    }
     for way in ways[1:]:
         ratios = [seconds[ways[0]][n] / s for n, s in seconds[way].items() if n in seconds[ways[0]]]
         figures[f"{ways[0]} of {way}"] = [statistics.median(ratios), min(ratios), max(ratios)]
