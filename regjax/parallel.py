@@ -80,22 +80,32 @@ class Parallel(NamedTuple):
 
         return placed(rows, divided), placed(rest, P())
 
-    def jit(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
+    def jit(
+        self,
+        function: Callable[..., Any],
+        out: Any = None,
+        donate: tuple = (),
+        options: dict[str, str] | None = None,
+    ) -> Any:
         """A function of whole batches, compiled for the devices.
 
         Args:
           function: pure.
           out: where its results lie; None: as XLA has it.
           donate: the arguments whose buffers it may take.
+          options: for the compiler; a program that has some cannot be part of another.
         """
         out = None if self.mesh is None else out  # on one device: wherever the arguments are
-        options = compiling.options()
         return jax.jit(function, out_shardings=out, donate_argnums=donate, compiler_options=options)
 
     def compiled(self, function: Callable[..., Any], out: Any = None, donate: tuple = ()) -> Any:
-        """The same of a function with this `spread`: under `pmap`, of a batch's parts."""
+        """The same of a function with this `spread`: under `pmap`, of a batch's parts.
+
+        With the options of `regjax.compiling`.
+        """
+        options = compiling.options()
         if self.spread.axis_name is None:
-            return self.jit(function, out, donate)
+            return self.jit(function, out, donate, options)
         assert self.mesh is not None
         devices = list(self.mesh.devices.flat)
 
@@ -105,7 +115,9 @@ class Parallel(NamedTuple):
 
         axes: Any = {"in_axes": (0, None), "out_axes": None, "devices": devices}
         parts = jax.pmap(part, self.spread.axis_name, **axes)
-        return self.jit(lambda *arguments: parts(np.arange(len(devices)), arguments))
+        return self.jit(
+            lambda *arguments: parts(np.arange(len(devices)), arguments), options=options
+        )
 
 
 ALONE = Parallel()

@@ -113,6 +113,12 @@ def _undo(name: str) -> None:
     def flat(*arguments: Any) -> Any:
         return optax.with_extra_args_support(optax.flatten(made(*arguments)))
 
+    def undonated(
+        self: Any, function: Any, out: Any = None, donate: Any = (), options: Any = None
+    ) -> Any:
+        del donate
+        return jit(self, function, out, options=options)
+
     made, jit = optimizer.make_optimizer, Parallel.jit
     changes: dict[str, list[tuple[Any, str, Any]]] = {
         "convolution": [(layers, "conv_general_dilated", lax.conv_general_dilated)],
@@ -121,9 +127,7 @@ def _undo(name: str) -> None:
         "sums": [(core, "total", plain_sum), (standardize, "total", plain_sum)],
         "pool": [(cnn, "max_pool_2x2", window_maximum)],
         "once": [(compiling, "options", dict)],
-        "donation": [
-            (Parallel, "jit", lambda self, function, out=None, donate=(): jit(self, function, out))
-        ],
+        "donation": [(Parallel, "jit", undonated)],
         "by leaf": [(module, "make_optimizer", flat) for module in (state, step)],
     }
     for place, attribute, value in changes.get(name, []):
