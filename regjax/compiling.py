@@ -26,13 +26,15 @@ def materialized(tree: PyTree) -> PyTree:
     return lax.optimization_barrier(tree) if jax.default_backend() == "cpu" else tree
 
 
-def options() -> dict[str, str]:
-    """Returns what to give `jax.jit` as `compiler_options`; nothing but on a CPU.
+def options() -> dict[str, str] | None:
+    """Returns what to give `jax.jit` as `compiler_options`: of the outermost, as JAX refuses others.
+
+    None where the backend is no CPU.
 
     >>> import jax.numpy as jnp
     >>> jax.jit(materialized, compiler_options=options())(jnp.ones(2))
     Array([1., 1.], dtype=float32)
     """
     if jax.default_backend() != "cpu":
-        return {}
+        return None
     return {"xla_disable_hlo_passes": "cse_barrier_expander"}
