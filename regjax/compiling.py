@@ -27,7 +27,7 @@ def materialized(tree: PyTree) -> PyTree:
 
 
 def options() -> dict[str, str] | None:
-    """Returns what to give `jax.jit` as `compiler_options`: of the outermost, as JAX refuses others.
+    """Returns what to give `jax.jit` as `compiler_options`; JAX takes them on the outermost alone.
 
     None where the backend is no CPU.
 
