@@ -200,8 +200,9 @@ def profile(config: Config) -> Callable[[], dict[str, float]]:
     parts = assembly.assemble(config)
     train: Any = parts.arrays("train")
     valid = parts.arrays("valid")
-    run = parts.program().init(*parts.start())
-    functions = parts.program().compiled(parts.strengths, run, train, valid)
+    functions = parts.program()
+    run = functions.init(*parts.start())
+    functions = functions.compiled(parts.strengths, run, train, valid)
     bounds = np.int32(0), np.int32(functions.steps(train))
     named = dict(
         re.findall(r"%([\w.\-]+) = [^\n]*?op_name=\"([^\"]*)\"", functions.train_steps.as_text())
@@ -228,11 +229,7 @@ def profile(config: Config) -> Callable[[], dict[str, float]]:
 
 
 def _layer(operation: str) -> str:
-    """Of which layer an operation is, and on which way.
-
-    >>> _layer("jit(train_steps)/while/body/transpose(jvp(CNN))/conv_1/transpose")
-    'conv_1 backward'
-    """
+    """Of which layer an operation is, and on which way: "…/transpose(jvp(CNN))/conv_1/…"."""
     layer = re.search(r"(conv|norm)_\d|dense|head", operation)
     way = "backward" if "transpose(jvp" in operation else "forward"
     if layer:
@@ -269,8 +266,8 @@ def main(argv: list[str]) -> None:
     turns = in_turn(makes, config, _REPEATS.value)
 
     trained, rate = turns["as it is"].result, turns["product"].result
-    images = 1000
-    operations = 2 * images * (3 * sum(PRODUCTS.values()) - PRODUCTS["conv_0"])
+    # The first layer's input has no gradient.
+    operations = 2 * config.data.train * (3 * sum(PRODUCTS.values()) - PRODUCTS["conv_0"])
     found: dict[str, Any] = {
         "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
         "config": _CONFIG.value,
