@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from regjax import by_patches, depthwise, grouped, many_kernels, winograd
@@ -33,6 +32,7 @@ def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
       `(N, *spatial', O)`, equal to `lax.conv_general_dilated` up to rounding. Without a gradient it
       is that function; its forward pass is fast everywhere.
 
+    >>> import jax.numpy as jnp
     >>> window = by_patches.plain(((0, 0), (0, 0)))
     >>> convolution(window, jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1))).ravel()
     Array([9.], dtype=float32)
@@ -75,6 +75,7 @@ def conv_general_dilated(
     In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
     on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
 
+    >>> import jax.numpy as jnp
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
     >>> layout = by_patches.channels_last(2)
     >>> conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout).shape
@@ -117,51 +118,3 @@ def _padding(
         window = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:-2], dilation, strict=True)]
         padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
     return tuple((int(before), int(after)) for before, after in padding)
-
-
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """The largest of each 2×2 block; an odd last row or column is dropped, as in PyTorch.
-
-    The gradient goes to the largest value, of equal ones to the first in reading order, as in
-    PyTorch. JAX's own gradient of a maximum looks for the values that equal it: where XLA computes
-    them anew with another rounding, it finds none and divides by their number, 0.
-
-    Args:
-      x: `(N, H, W, C)`.
-
-    Returns:
-      `(N, ⌊H/2⌋, ⌊W/2⌋, C)`.
-
-    >>> max_pool_2x2(jnp.arange(9.0).reshape(1, 3, 3, 1)).ravel()
-    Array([4.], dtype=float32)
-    """
-    n, height, width, channels = x.shape
-    rows, columns = height // 2, width // 2
-    return _largest(x[:, : 2 * rows, : 2 * columns].reshape(n, rows, 2, columns, 2, channels))
-
-
-@jax.custom_vjp
-def _largest(blocks: jax.Array) -> jax.Array:
-    """`(N, rows, 2, columns, 2, C)` to the largest of each block."""
-    return blocks.max(axis=(2, 4))
-
-
-def _largest_forward(blocks: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    (a, b), (c, d) = ((blocks[:, :, i, :, 0], blocks[:, :, i, :, 1]) for i in (0, 1))
-    upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)
-    # In which half of the block, and where in each half.
-    return jnp.maximum(upper, lower), (lower > upper, b > a, d > c)
-
-
-def _largest_backward(where: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array]:
-    low, right_above, right_below = where
-    zero = jnp.zeros_like(g)
-    above, below = jnp.where(low, zero, g), jnp.where(low, g, zero)
-    rows = [
-        jnp.stack([jnp.where(right, zero, half), jnp.where(right, half, zero)], axis=3)
-        for right, half in ((right_above, above), (right_below, below))
-    ]
-    return (jnp.stack(rows, axis=2),)
-
-
-_largest.defvjp(_largest_forward, _largest_backward)

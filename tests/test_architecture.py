@@ -29,6 +29,7 @@ FLOORS = {
         "normalization",
         "optimizers",
         "penalties",
+        "pooling",
         "schedules",
         "solvers",
         "stopping",

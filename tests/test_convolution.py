@@ -15,6 +15,7 @@ from jax import lax
 
 from regjax import convolution as conv
 from regjax.by_patches import Padding, plain
+from regjax.pooling import max_pool_2x2
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -253,6 +254,6 @@ def test_max_pool_is_torchs(size: tuple[int, int]) -> None:
     pooled = torch.nn.functional.max_pool2d(theirs, 2)
     pooled.pow(2).sum().backward()
     assert theirs.grad is not None
-    np.testing.assert_array_equal(conv.max_pool_2x2(x), np.moveaxis(pooled.detach().numpy(), 1, -1))
-    ours = jax.grad(lambda x: (conv.max_pool_2x2(x) ** 2).sum())(x)
+    np.testing.assert_array_equal(max_pool_2x2(x), np.moveaxis(pooled.detach().numpy(), 1, -1))
+    ours = jax.grad(lambda x: (max_pool_2x2(x) ** 2).sum())(x)
     np.testing.assert_allclose(ours, np.moveaxis(theirs.grad.numpy(), 1, -1), atol=1e-6)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from jax.sharding import PartitionSpec
 
 from regjax import normalization as norm
 from regjax.normalization import core
+from regjax.normalization.standardize import summed
+from regjax.pooling import max_pool_2x2
 
 from .parity import compare
 
@@ -469,6 +472,61 @@ def test_gradient_through_padding_is_finite_and_that_of_the_rows() -> None:
     np.testing.assert_allclose(jax.grad(loss)(padded, mask)[:6], expected, atol=1e-5)
 
 
+POOLED = {
+    "batch": norm.BatchNorm(),
+    "ghost": norm.GhostBatchNorm(groups=2),
+    "renorm": norm.BatchRenorm(),
+    "layer": norm.LayerNorm(),
+    "layer of channels": norm.LayerNorm(axes=(-1,)),
+    "group": norm.GroupNorm(groups=2),
+    "instance": norm.InstanceNorm(affine=True),
+    "instance without scale": norm.InstanceNorm(affine=False),
+    "rms": norm.RMSNorm(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("train", [True, False], ids=["train", "inference"])
+@pytest.mark.parametrize("name", POOLED)
+def test_pooling_inside_a_norm_is_pooling_after_it(name: str, train: bool, dtype: str) -> None:
+    """Scales of both signs, uneven sizes, rows of padding; values, gradients, theirs in turn.
+
+    In bfloat16 no gradients: what rounds to the same output is the same after the norm alone.
+    """
+    layer: Any = POOLED[name]
+    x, scale, bias = (a.astype(dtype) for a in example((6, 5, 6, 8)))
+    mask = jnp.array([1.0, 1, 1, 1, 1, 0])
+    variables = layer.init(jax.random.key(0), x, train=False)
+    given = {"scale": scale, "bias": bias}
+    params = {name: given[name] for name in variables.pop("params", {})}
+
+    def output(inside: bool, params: Any, x: jax.Array) -> Any:
+        pool = max_pool_2x2 if inside else None
+        y, updated = layer.apply(
+            {"params": params, **variables},
+            *(x, train, mask),
+            pool=pool,
+            mutable=["batch_stats"] if train else [],
+        )
+        return y if inside else max_pool_2x2(y), updated
+
+    def loss(inside: bool, params: Any, x: jax.Array) -> jax.Array:
+        return jnp.sin(output(inside, params, x)[0].astype("float32")).sum()
+
+    def steepness(inside: bool, params: Any, x: jax.Array) -> jax.Array:
+        gradients = jax.grad(loss, (1, 2))(inside, params, x)
+        return optax.tree.norm(gradients, squared=True)
+
+    rounding = 1e-5 if dtype == "float32" else 0.02
+    gradients = (jax.grad(loss, (1, 2)), jax.grad(steepness, (1, 2)))
+    for function in (output, *(gradients if dtype == "float32" else ())):
+        ours, theirs = (jax.jit(function, static_argnums=0)(i, params, x) for i in (True, False))
+        for got, want in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+            assert got.dtype == want.dtype
+            got, want = got.astype("float32"), want.astype("float32")
+            np.testing.assert_allclose(got, want, atol=rounding * float(1 + abs(want).max()))
+
+
 # Hard numbers.
 
 FAMILY: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -493,13 +551,16 @@ def test_large_means_cost_no_accuracy(name: str) -> None:
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 3), (1, 2), (1, 3)])
 @pytest.mark.parametrize("value", [None, 0.1])
-def test_sums_of_many_numbers_are_accurate(value: float | None, axes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("total", [core.total, summed])
+def test_sums_of_many_numbers_are_accurate(
+    total: Any, value: float | None, axes: tuple[int, ...]
+) -> None:
     """Within 5e-7, 25,088 in a row that are alike too, as in the background of images."""
     shape, rng = (32, 28, 28, 8), np.random.default_rng(0)
     x = rng.uniform(size=shape) if value is None else np.full(shape, value)
     x = x.astype(np.float32)
     exact = x.sum(axes, dtype=np.float64, keepdims=True)
-    np.testing.assert_allclose(jax.jit(core.total, static_argnums=1)(x, axes), exact, rtol=5e-7)
+    np.testing.assert_allclose(jax.jit(total, static_argnums=1)(x, axes), exact, rtol=5e-7)
 
 
 @pytest.mark.parametrize("name", FAMILY)

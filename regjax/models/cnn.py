@@ -3,9 +3,9 @@
 import flax.linen as nn
 import jax
 
-from regjax.convolution import max_pool_2x2
 from regjax.initializers import SCHEMES, Scheme
 from regjax.models.layers import UNITS, Dropouts, Norm, Rate, convolution, dense, drop
+from regjax.pooling import max_pool_2x2
 
 CHANNELS = (32, 64, 64)
 SMALLEST = 16  # pixels; below it, the third convolution has nothing left to see
@@ -47,13 +47,14 @@ class CNN(nn.Module):
     ) -> jax.Array:
         """Returns logits."""
         rate = dropout_rate if train else None
-        for i, (features, padding, pool) in enumerate(
-            zip(CHANNELS, (1, 0, 0), (True, True, False), strict=True)
-        ):
+        pools = (max_pool_2x2, max_pool_2x2, None)
+        for i, (features, padding, pool) in enumerate(zip(CHANNELS, (1, 0, 0), pools, strict=True)):
             x = convolution(x, features, self.initializer, f"conv_{i}", padding=padding)
             if self.norm:
-                x = self.norm(name=f"norm_{i}")(x, train=train, mask=mask)
-            x = nn.relu(max_pool_2x2(x) if pool else x)  # they commute; pooling first is less work
+                x = self.norm(name=f"norm_{i}")(x, train=train, mask=mask, pool=pool)
+            elif pool:
+                x = pool(x)
+            x = nn.relu(x)  # commutes with pooling, and after it is less work
             x = drop(self, self.dropout.maps, x, rate)
         x = dense(x.reshape(x.shape[0], -1), 64, self.initializer, "dense")
         if self.dense_norm:

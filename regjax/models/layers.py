@@ -12,7 +12,7 @@ from regjax.dropout import dropout
 from regjax.initializers import Scheme
 
 Activation = Callable[[jax.Array], jax.Array]
-# Called as `norm(name=...)`, and what it makes as `(x, train=..., mask=...)`.
+# Called as `norm(name=...)`, and what it makes as `(x, train=..., mask=..., pool=...)`.
 Norm = Callable[..., nn.Module]
 Rate = jax.Array | float | None  # None: no dropout in the program
 Dropout = Callable[[jax.Array, jax.Array, Any], jax.Array]  # (key, x, rate), of `regjax.dropout`

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax.normalization.core import Number, Statistics, normalize, per_channel, statistics
+from regjax.normalization.core import (
+    Number,
+    Pool,
+    Statistics,
+    normalize,
+    per_channel,
+    picked,
+    statistics,
+)
 from regjax.normalization.standardize import standardize
 
 
@@ -17,6 +25,7 @@ def batch_norm(
     mask: jax.Array | None = None,
     epsilon: Number = 1e-5,
     axis_name: str | None = None,
+    pool: Pool | None = None,
 ) -> tuple[jax.Array, Statistics]:
     """Ioffe & Szegedy (2015), training form: each channel by its statistics over the batch.
 
@@ -26,6 +35,7 @@ def batch_norm(
       mask: `(N,)`, 0 for padding rows, which are normalized but not counted.
       epsilon: ε inside the root.
       axis_name: a mapped axis over which the statistics are synchronized.
+      pool: max pooling of the output, which costs less here than after it (`standardize`).
 
     Returns:
       The output and the batch's statistics, for the running ones. For inference use `normalize`
@@ -42,9 +52,10 @@ def batch_norm(
         _check_values(x.shape, 1)
     if axis_name is not None:
         stats = statistics(x, range(x.ndim - 1), mask, axis_name)
-        return normalize(x, stats.mean, stats.variance, scale, bias, epsilon), stats
+        y = normalize(x, stats.mean, stats.variance, scale, bias, epsilon)
+        return picked(y, pool), stats
     scale, bias = (None if p is None else per_channel(p, x.ndim) for p in (scale, bias))
-    return standardize(x, range(x.ndim - 1), scale, bias, mask, epsilon)
+    return standardize(x, range(x.ndim - 1), scale, bias, mask, epsilon, pool)
 
 
 def _check_values(shape: tuple[int, ...], groups: int) -> None:
@@ -63,6 +74,7 @@ def ghost_batch_norm(
     bias: jax.Array | None = None,
     mask: jax.Array | None = None,
     epsilon: Number = 1e-5,
+    pool: Pool | None = None,
 ) -> tuple[jax.Array, Statistics]:
     """Hoffer et al. (2017): batch norm over each of `groups` parts of the batch by itself.
 
@@ -72,6 +84,7 @@ def ghost_batch_norm(
       scale, bias: `(C,)` or None.
       mask: `(N,)`, 0 for padding rows.
       epsilon: ε inside the root.
+      pool: max pooling of the output.
 
     Returns:
       The output, and the mean over the groups of their statistics, each weighted by its count
@@ -83,7 +96,7 @@ def ghost_batch_norm(
     >>> ghost_batch_norm(jnp.array([[1.0], [3.0], [5.0], [9.0]]), groups=2, epsilon=0.0)[0].ravel()
     Array([-1.,  1., -1.,  1.], dtype=float32)
     """
-    y, stats = by_group(x, groups, scale, bias, mask, epsilon)
+    y, stats = by_group(x, groups, scale, bias, mask, epsilon, pool)
     mean, variance, count = (pooled(stats.count, values) for values in stats)
     return y, Statistics(mean, variance, count)
 
@@ -95,6 +108,7 @@ def by_group(
     bias: jax.Array | None,
     mask: jax.Array | None,
     epsilon: Number,
+    pool: Pool | None,
 ) -> tuple[jax.Array, Statistics]:
     """`ghost_batch_norm` with the statistics of each group, `(groups, ...)`."""
     if groups < 1 or x.shape[0] % groups:
@@ -102,10 +116,10 @@ def by_group(
     _check_values(x.shape, groups)
     mask = jnp.ones(x.shape[0], bool) if mask is None else mask
     parts = x.reshape(groups, -1, *x.shape[1:])
-    y, stats = jax.vmap(lambda part, rows: batch_norm(part, scale, bias, rows, epsilon))(
+    y, stats = jax.vmap(lambda part, rows: batch_norm(part, scale, bias, rows, epsilon, pool=pool))(
         parts, mask.reshape(groups, -1)
     )
-    return y.reshape(x.shape), stats
+    return y.reshape(-1, *y.shape[2:]), stats
 
 
 def pooled(count: jax.Array, values: jax.Array) -> jax.Array:
@@ -127,6 +141,7 @@ def batch_renorm(
     r_max: Number = 3.0,
     d_max: Number = 5.0,
     epsilon: Number = 1e-5,
+    pool: Pool | None = None,
 ) -> tuple[jax.Array, Statistics]:
     """Ioffe (2017): batch norm corrected towards the running statistics.
 
@@ -142,6 +157,7 @@ def batch_renorm(
       mask: `(N,)`, 0 for padding rows.
       r_max, d_max: bounds, may be traced.
       epsilon: ε inside the roots.
+      pool: max pooling of the output.
 
     Returns:
       The output and the batch's statistics.
@@ -164,4 +180,4 @@ def batch_renorm(
     y = (x.astype(stats.mean.dtype) - stats.mean) * lax.rsqrt(stats.variance + epsilon) * r + d
     zero = jnp.zeros_like(stats.mean)
     y = normalize(y, zero, zero + 1, scale, bias, epsilon=0.0)
-    return y.astype(x.dtype), stats
+    return picked(y.astype(x.dtype), pool), stats

@@ -1,7 +1,7 @@
 """The two pure functions that every norm is made of, `statistics` and `normalize`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 Number = jax.Array | float
+# Takes `(N, H, W, ...)` to fewer places, each with one of its values by their order: max pooling.
+Pool = Callable[[jax.Array], jax.Array]
 
 
 class Statistics(NamedTuple):
@@ -75,9 +77,9 @@ def counted_rows(mask: jax.Array, ndim: int) -> jax.Array:
 def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     """The sum over `axes`, kept with size 1.
 
-    On a CPU as matrix products, as XLA's own sum computes x anew for itself; and an axis at a time,
-    as each adds one number after the other: in float32 the rounding of n of them grows with n. The
-    first axis comes last: of a batch that devices divide, little is left for them to add up.
+    On a CPU an axis at a time, as each sum adds one number after the other: in float32 the rounding
+    of n of them grows with n. The first axis comes last: of a batch that devices divide, little is
+    left for them to add up.
 
     >>> total(jnp.array([[1.0, 2.0], [3.0, 4.0]]), axes=(0,)).tolist()
     [[4.0, 6.0]]
@@ -85,21 +87,8 @@ def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     if jax.default_backend() != "cpu":
         return x.sum(tuple(axes), keepdims=True)
     for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
-        x = _total(x, axis)
+        x = x.sum(axis, keepdims=True)
     return x
-
-
-def _total(x: jax.Array, axis: int) -> jax.Array:
-    before, summed, after = (
-        math.prod(part) for part in (x.shape[:axis], x.shape[axis : axis + 1], x.shape[axis + 1 :])
-    )
-    shape = [1 if i == axis else size for i, size in enumerate(x.shape)]
-    if after == 1:
-        return (x.reshape(before, summed) @ jnp.ones(summed, x.dtype)).reshape(shape)
-    if before == 1:
-        return (jnp.ones(summed, x.dtype) @ x.reshape(summed, after)).reshape(shape)
-    ones = jnp.ones((before, 1, summed), x.dtype)
-    return (ones @ x.reshape(before, summed, after)).reshape(shape)
 
 
 def normalize(
@@ -129,6 +118,15 @@ def normalize(
     if bias is not None:
         y = y + per_channel(bias, x.ndim)
     return y.astype(x.dtype)
+
+
+def picked(x: jax.Array, pool: Pool | None) -> jax.Array:
+    """What `pool` makes of x, with None x itself.
+
+    >>> picked(jnp.array([[1.0, 3.0]]), lambda x: x.max(1))
+    Array([3.], dtype=float32)
+    """
+    return x if pool is None else pool(x)
 
 
 def per_channel(values: jax.Array, ndim: int) -> jax.Array:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax.normalization.batch import batch_norm, batch_renorm, by_group, pooled
-from regjax.normalization.core import Statistics, normalize, per_channel, unbiased
+from regjax.normalization.core import Pool, Statistics, normalize, per_channel, picked, unbiased
 from regjax.normalization.sample import group_norm, instance_norm, layer_norm, rms_norm
 
 Affine = tuple[jax.Array | None, jax.Array | None]  # scale and bias
@@ -81,7 +81,9 @@ class BatchNorm(_Norm):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, train: bool, mask: jax.Array | None = None, pool: Pool | None = None
+    ) -> jax.Array:
         """Normalizes by the batch in training, by the running statistics otherwise."""
         preset, shape = PRESETS[self.preset], (x.shape[-1],)
         affine, epsilon = self._affine(x), self._epsilon(preset.batch_epsilon)
@@ -89,8 +91,8 @@ class BatchNorm(_Norm):
         variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         if not train:
             running = (per_channel(mean.value, x.ndim), per_channel(variance.value, x.ndim))
-            return normalize(x, *running, *affine, epsilon)
-        y, stats = self._normalize(x, affine, mask, epsilon, mean.value, variance.value)
+            return picked(normalize(x, *running, *affine, epsilon), pool)
+        y, stats = self._normalize(x, affine, mask, epsilon, mean.value, variance.value, pool)
         if not self.is_initializing():
             momentum = preset.momentum if self.momentum is None else self.momentum
             for old, new in zip((mean, variance), self._measured(stats), strict=True):
@@ -105,10 +107,11 @@ class BatchNorm(_Norm):
         epsilon: float,
         mean: jax.Array,
         variance: jax.Array,
+        pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
         del mean, variance
         axis_name = None if self.is_initializing() else self.axis_name
-        return batch_norm(x, *affine, mask, epsilon, axis_name)
+        return batch_norm(x, *affine, mask, epsilon, axis_name, pool)
 
     def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of a batch as the running ones take them."""
@@ -132,9 +135,10 @@ class GhostBatchNorm(BatchNorm):
         epsilon: float,
         mean: jax.Array,
         variance: jax.Array,
+        pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
         del mean, variance
-        return by_group(x, self.groups, *affine, mask, epsilon)
+        return by_group(x, self.groups, *affine, mask, epsilon, pool)
 
     def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
         mean, variance = jax.vmap(super()._measured)(stats)  # unbiased, groups uneven too
@@ -159,9 +163,10 @@ class BatchRenorm(BatchNorm):
         epsilon: float,
         mean: jax.Array,
         variance: jax.Array,
+        pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
         bounds = (self.r_max, self.d_max)
-        return batch_renorm(x, mean, variance, *affine, mask, *bounds, epsilon)
+        return batch_renorm(x, mean, variance, *affine, mask, *bounds, epsilon, pool)
 
 
 class LayerNorm(_Norm):
@@ -175,12 +180,16 @@ class LayerNorm(_Norm):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
     ) -> jax.Array:
         """Normalizes each sample by itself; `train` and `mask` change nothing."""
         del train, mask
         epsilon = self._epsilon(PRESETS[self.preset].epsilon)
-        return layer_norm(x, *self._affine(x), epsilon, self.axes)
+        return layer_norm(x, *self._affine(x), epsilon, self.axes, pool)
 
 
 class GroupNorm(_Norm):
@@ -194,12 +203,16 @@ class GroupNorm(_Norm):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
     ) -> jax.Array:
         """Normalizes each sample by itself; `train` and `mask` change nothing."""
         del train, mask
         epsilon = self._epsilon(PRESETS[self.preset].epsilon)
-        return group_norm(x, self.groups, *self._affine(x), epsilon)
+        return group_norm(x, self.groups, *self._affine(x), epsilon, pool)
 
 
 class InstanceNorm(_Norm):
@@ -207,13 +220,17 @@ class InstanceNorm(_Norm):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
     ) -> jax.Array:
         """Normalizes each sample by itself; `train` and `mask` change nothing."""
         del train, mask
         preset = PRESETS[self.preset]
         affine = self._affine(x, default=preset.instance_affine)
-        return instance_norm(x, *affine, self._epsilon(preset.epsilon))
+        return instance_norm(x, *affine, self._epsilon(preset.epsilon), pool)
 
 
 class RMSNorm(_Norm):
@@ -221,11 +238,15 @@ class RMSNorm(_Norm):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool = False, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
     ) -> jax.Array:
         """Normalizes each position by itself; `train` and `mask` change nothing."""
         del train, mask
         epsilon = PRESETS[self.preset].rms_epsilon if self.epsilon is None else self.epsilon
-        if self.affine is False:
-            return rms_norm(x, None, epsilon)
-        return rms_norm(x, self.param("scale", self.scale_init, (x.shape[-1],)), epsilon)
+        shape = (x.shape[-1],)
+        scale = None if self.affine is False else self.param("scale", self.scale_init, shape)
+        return picked(rms_norm(x, scale, epsilon), pool)

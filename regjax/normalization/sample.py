@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax.normalization.core import Number, per_channel
+from regjax.normalization.core import Number, Pool, per_channel
 from regjax.normalization.standardize import standardize
 
 
@@ -17,6 +17,7 @@ def group_norm(
     scale: jax.Array | None = None,
     bias: jax.Array | None = None,
     epsilon: Number = 1e-5,
+    pool: Pool | None = None,
 ) -> jax.Array:
     """Wu & He (2018): each sample by its statistics over each of `groups` groups of channels.
 
@@ -25,6 +26,7 @@ def group_norm(
       groups: divides C. 1 is layer norm over all of a sample's values, C is instance norm.
       scale, bias: `(C,)` or None.
       epsilon: ε inside the root.
+      pool: max pooling of the output, which costs less here than after it (`standardize`).
 
     Raises:
       ValueError: `groups` does not divide C.
@@ -39,7 +41,8 @@ def group_norm(
     shape = (1,) * (x.ndim - 1) + grouped.shape[-2:]
     affine = (None if p is None else p.reshape(shape) for p in (scale, bias))
     axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
-    return standardize(grouped, axes, *affine, epsilon=epsilon)[0].reshape(x.shape)
+    y, _ = standardize(grouped, axes, *affine, epsilon=epsilon, pool=pool)
+    return y.reshape(*y.shape[:-2], channels)
 
 
 def layer_norm(
@@ -48,6 +51,7 @@ def layer_norm(
     bias: jax.Array | None = None,
     epsilon: Number = 1e-5,
     axes: Sequence[int] | None = None,
+    pool: Pool | None = None,
 ) -> jax.Array:
     """Ba et al. (2016): each sample by its statistics over all of its values.
 
@@ -60,12 +64,13 @@ def layer_norm(
       scale, bias: `(C,)` or None.
       epsilon: ε inside the root.
       axes: the axes to reduce; None: all but the first.
+      pool: max pooling of the output.
 
     >>> layer_norm(jnp.array([[1.0, 3.0]]), epsilon=0.0)
     Array([[-1.,  1.]], dtype=float32)
     """
     axes = range(1, x.ndim) if axes is None else [axis % x.ndim for axis in axes]
-    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon)[0]
+    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon, pool=pool)[0]
 
 
 def instance_norm(
@@ -73,6 +78,7 @@ def instance_norm(
     scale: jax.Array | None = None,
     bias: jax.Array | None = None,
     epsilon: Number = 1e-5,
+    pool: Pool | None = None,
 ) -> jax.Array:
     """Ulyanov et al. (2016): each channel of each sample by its statistics over the positions.
 
@@ -82,6 +88,7 @@ def instance_norm(
       x: `(N, ..., C)` with at least one spatial axis.
       scale, bias: `(C,)` or None.
       epsilon: ε inside the root.
+      pool: max pooling of the output.
 
     Raises:
       ValueError: one value per sample and channel, which would become 0.
@@ -95,7 +102,7 @@ def instance_norm(
             "on vectors use layer_norm"
         )
     axes = range(1, x.ndim - 1)
-    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon)[0]
+    return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon, pool=pool)[0]
 
 
 def _affine(x: jax.Array, *parameters: jax.Array | None) -> list[jax.Array | None]:
