@@ -85,7 +85,7 @@ class Parallel(NamedTuple):
         function: Callable[..., Any],
         out: Any = None,
         donate: tuple = (),
-        options: dict[str, str] | None = None,
+        options: compiling.Options = None,
     ) -> Any:
         """A function of whole batches, compiled for the devices.
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from regjax import compiling, state, step
 from regjax import config as config_lib
-from regjax import state, step
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.metrics import Sums
@@ -72,7 +72,11 @@ def make_program(
     """
     spread, where = parallel.spread, parallel.where(shapes)
     return Program(
-        parallel.jit(partial(state.init, config, network), out=where),
+        parallel.jit(
+            partial(state.init, config, network),
+            out=where,
+            options=compiling.options_for_one_run(),
+        ),
         parallel.compiled(step.make_train_steps(config, network, spread), out=where, donate=(1,)),
         parallel.compiled(
             step.make_end_epoch(config, network, spread),

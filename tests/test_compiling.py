@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from regjax import assembly, compiling
 from regjax.config import Config, DataConfig, ModelConfig
 
+LEVEL = "xla_backend_optimization_level"
 ON_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="as the CPU compiler does it")
 
 
@@ -34,3 +36,12 @@ def test_a_runs_programs_are_compiled_so() -> None:
     run = functions.init(*parts.start())
     epoch = functions.compiled(parts.strengths, run, train, valid)
     assert " opt-barrier(" in epoch.train_steps.as_text()
+
+
+@ON_CPU
+def test_a_start_compiled_in_less_time_has_the_same_bits() -> None:
+    parts = assembly.assemble(Config(data=DataConfig("digits"), model=ModelConfig("mlp")))
+    lowered = parts.program().init.lower(*parts.start())
+    runs = [lowered.compile(compiler_options=o)(*parts.start()) for o in (None, {LEVEL: 3})]
+    for ours, theirs in zip(*(jax.tree.leaves(run.train) for run in runs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

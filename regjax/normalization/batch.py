@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from regjax.compiling import materialized
 from regjax.normalization.core import (
     Number,
     Pool,
@@ -51,6 +52,7 @@ def batch_norm(
     if axis_name is None:
         _check_values(x.shape, 1)
     if axis_name is not None:
+        x = materialized(x)
         stats = statistics(x, range(x.ndim - 1), mask, axis_name)
         y = normalize(x, stats.mean, stats.variance, scale, bias, epsilon)
         return picked(y, pool), stats
