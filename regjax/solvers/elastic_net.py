@@ -121,9 +121,7 @@ def _gram_in_parts(a: jax.Array) -> jax.Array:
     bands = list(itertools.pairwise(edges))
 
     def add(sums: list[jax.Array], chunk: jax.Array) -> list[jax.Array]:
-        # Behind the barrier the transposed chunk is laid out once, not within every product.
-        across = jax.lax.optimization_barrier(chunk.T)
-        products = [_matmul(across[i:j], chunk[:, i:]) for i, j in bands]
+        products = [_matmul(chunk.T[i:j], chunk[:, i:]) for i, j in bands]
         return [s + p for s, p in zip(sums, products, strict=True)]
 
     def add_chunk(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
