@@ -6,6 +6,7 @@ CPU, and with many kernels at once (under `vmap`) on an accelerator.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import NamedTuple
@@ -19,6 +20,7 @@ Padding = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
 Pull = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # y's gradient to those of x and kernel
 
+TERMS = 27  # of a sum on a CPU: a 3×3 window over red, green and blue
 FEW = 4  # input channels of a group, up to which a sum of shifted images is less work
 
 
@@ -157,17 +159,19 @@ def shifted_sum(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
     Array([[[[18.]]]], dtype=float32)
     """
     *window, channels, out = kernel.shape
-    weights = kernel.reshape(-1, channels, geometry.groups, out // geometry.groups)
+    # Without groups no axis but the input's, or XLA's loop is slow.
+    groups = (geometry.groups,) if geometry.groups > 1 else ()
+    weights = kernel.reshape(-1, channels, *groups, out // geometry.groups)
     terms = []
     for seen, w in zip(shifted(x, window, geometry), weights, strict=True):
-        grouped = seen.reshape(*seen.shape[:-1], geometry.groups, channels)
-        terms += [jnp.expand_dims(grouped[..., c], -1) * _like(w[c], seen) for c in range(channels)]
+        each = seen.reshape(*seen.shape[:-1], *groups, channels)
+        terms += [each[..., c : c + 1] * _like(w[c], seen) for c in range(channels)]
     y = reduce(jnp.add, terms)
-    return y.reshape(*y.shape[:-2], out)
+    return y.reshape(*y.shape[: x.ndim - 1], out)
 
 
 def _like(weights: jax.Array, seen: jax.Array) -> jax.Array:
-    """`(groups, O / groups)` with an axis for each of the input's before its channels."""
+    """The weights of a channel with an axis for each of the input's before its channels."""
     return weights.reshape(*(1,) * (seen.ndim - 1), *weights.shape)
 
 
@@ -183,14 +187,21 @@ def convolution(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
 
 
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Array, Pull]:
-    """The convolution by patches, and what pulls its gradient back, with the patches kept.
+    """The convolution, and what pulls its gradient back by patches.
 
     >>> y, pull = forward(jnp.ones((1, 3, 8)), jnp.ones((3, 8, 1)), plain(((0, 0),)))
     >>> y, [gradient.sum() for gradient in pull(y)]
     (Array([[[24.]]], dtype=float32), [Array(576., dtype=float32), Array(576., dtype=float32)])
     """
     seen = patches(x, kernel.shape[:-2], geometry)
-    return product(seen, kernel), Partial(partial(_pull, geometry, x.shape), seen, kernel)
+    y = shifted_sum(x, kernel, geometry) if _few_terms(kernel, geometry) else product(seen, kernel)
+    return y, Partial(partial(_pull, geometry, x.shape), seen, kernel)
+
+
+def _few_terms(kernel: jax.Array, geometry: Geometry) -> bool:
+    """Whether a loop over places and output channels is less work than to lay the patches out."""
+    *window, channels, _ = kernel.shape
+    return geometry.groups == 1 and (channels == 1 or math.prod(window) * channels <= TERMS)
 
 
 def _pull(
