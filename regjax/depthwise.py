@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from regjax import by_patches
 from regjax.by_patches import Geometry, Pull
-from regjax.compiling import materialized
+from regjax.compiling import in_blocks, materialized
 
 
 def pays(kernel: jax.Array, geometry: Geometry) -> bool:
@@ -63,7 +63,7 @@ def _pull(
     edged, within = _edged(x, geometry)
     places = by_patches.shifted(edged, window, within)
     spatial = tuple(range(x.ndim - 1))
-    sums = [[(seen * part).sum(spatial) for part in parts] for seen in places]
+    sums = [[in_blocks(seen * part, 1).sum(spatial) for part in parts] for seen in places]
     dkernel = jnp.stack([jnp.stack(of_place, -1) for of_place in sums]).reshape(kernel.shape)
     turned = jnp.flip(kernel, range(len(window))).reshape(*window, geometry.groups, -1)
     back = _back(geometry, x, window, dy)

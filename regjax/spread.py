@@ -70,15 +70,16 @@ class Spread(NamedTuple):
             return batch
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.sharding), batch)
 
-    def whole(self, params: PyTree) -> PyTree:
-        """Parameters that devices have parts of, whole on each while a step computes.
+    def whole(self, tree: PyTree) -> PyTree:
+        """What devices have parts of, whole on each: parameters, statistics and their gradients.
 
-        Left to itself XLA gathers some in pieces, many times over, and activations beside them.
+        So said of all that goes into a step's gradient and comes out of it. Left to itself XLA
+        gathers some in pieces, many times over, or divides activations as the parameters are.
         """
         if self.sharding is None:
-            return params
+            return tree
         everywhere = NamedSharding(self.sharding.mesh, P())
-        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, everywhere), params)
+        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, everywhere), tree)
 
     def total(self, values: PyTree) -> PyTree:
         """The sum of all parts' values."""

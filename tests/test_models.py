@@ -71,15 +71,17 @@ def same_as_torch(
     """Values, and the gradients of the input and of every parameter for one cotangent.
 
     `translate` makes our parameters from a reader of the module's arrays by name; it reads the
-    module's values first, its gradients later.
+    module's values first, its gradients later. PyTorch computes in float64, on the same values: its
+    own rounding in float32, which over several layers comes up to the bar's half, is none of ours.
     """
+    module.double()
     read = dict(module.named_parameters())
-    tensor = tensor_of(layout(x)).requires_grad_()
+    tensor = tensor_of(layout(x)).double().requires_grad_()
     expected = theirs(tensor)
     weights = values(7, str(x.dtype), tuple(expected.shape))
-    expected.backward(tensor_of(weights))
+    expected.backward(tensor_of(weights).double())
     with jax.enable_x64(x.dtype == np.float64):
-        params = translate(lambda name: read[name].detach().numpy())
+        params = translate(lambda name: read[name].detach().numpy().astype(x.dtype))
         shapes = jax.eval_shape(model.init, jax.random.key(0), x)
         statistics = {k: v for k, v in shapes.items() if k != "params"}
         statistics = jax.tree.map(lambda leaf: np.zeros(leaf.shape, x.dtype), statistics)

@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from regjax.compiling import in_blocks
+
+FEW = 8  # places that are summed as they are
 
 Number = jax.Array | float
 # Takes `(N, H, W, ...)` to fewer places, each with one of its values by their order: max pooling.
@@ -77,9 +82,9 @@ def counted_rows(mask: jax.Array, ndim: int) -> jax.Array:
 def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     """The sum over `axes`, kept with size 1.
 
-    On a CPU an axis at a time, as each sum adds one number after the other: in float32 the rounding
-    of n of them grows with n. The first axis comes last: of a batch that devices divide, little is
-    left for them to add up.
+    On a CPU an axis at a time, places in blocks, as each sum adds one number after the other: in
+    float32 the rounding of n of them grows with n. The first axis comes last: of a batch that
+    devices divide, little is left for them to add up.
 
     >>> total(jnp.array([[1.0, 2.0], [3.0, 4.0]]), axes=(0,)).tolist()
     [[4.0, 6.0]]
@@ -87,8 +92,26 @@ def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     if jax.default_backend() != "cpu":
         return x.sum(tuple(axes), keepdims=True)
     for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
-        x = x.sum(axis, keepdims=True)
+        x = _sum(of_few(x, axis), axis)
     return x
+
+
+def _sum(x: jax.Array, axis: int) -> jax.Array:
+    size = x.shape[axis]
+    if not 1 <= size <= 4:
+        return x.sum(axis, keepdims=True)
+    # Written out, or XLA would add up this axis and the next as one, in one row.
+    return reduce(jnp.add, [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(size)])
+
+
+def of_few(x: jax.Array, axis: int) -> jax.Array:
+    """What to sum over an axis in place of x: over places, blocks of them.
+
+    >>> of_few(jnp.ones((2, 28, 3)), 1).shape
+    (2, 2, 3)
+    """
+    worth = 0 < axis < x.ndim - 1 and x.shape[axis] >= FEW
+    return in_blocks(x, axis) if worth else x
 
 
 def normalize(

@@ -19,6 +19,7 @@ from regjax.normalization.core import (
     Pool,
     Statistics,
     counted_rows,
+    of_few,
     picked,
     statistics,
     total,
@@ -158,7 +159,7 @@ def summed(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     if jax.default_backend() != "cpu":
         return total(x, axes)
     for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
-        x = _product(x, axis)
+        x = _product(of_few(x, axis), axis)
     return x
 
 
