@@ -70,16 +70,15 @@ class Spread(NamedTuple):
             return batch
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.sharding), batch)
 
-    def whole(self, tree: PyTree) -> PyTree:
-        """What devices have parts of, whole on each: parameters, statistics and their gradients.
+    def whole(self, params: PyTree) -> PyTree:
+        """Parameters that devices have parts of, whole on each while a step computes.
 
-        So said of all that goes into a step's gradient and comes out of it. Left to itself XLA
-        gathers some in pieces, many times over, or divides activations as the parameters are.
+        Left to itself XLA gathers some in pieces, many times over, and activations beside them.
         """
         if self.sharding is None:
-            return tree
+            return params
         everywhere = NamedSharding(self.sharding.mesh, P())
-        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, everywhere), tree)
+        return jax.tree.map(lambda x: lax.with_sharding_constraint(x, everywhere), params)
 
     def total(self, values: PyTree) -> PyTree:
         """The sum of all parts' values."""

@@ -45,9 +45,9 @@ def make_train_step(
         strengths: Strengths, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def gradient(params: PyTree) -> tuple[PyTree, Any]:
-            arguments = (strengths, spread.whole(state.statistics), batch, spread.key(key))
+            arguments = (strengths, state.statistics, batch, spread.key(key))
             grads, parts = of_batch(spread.whole(params), *arguments)
-            return spread.whole((spread.total(grads), parts))
+            return spread.total(grads), parts
 
         grads, parts = gradient(state.params)
         rate = learning_rate(config, strengths, state.step)
