@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from regjax import inspect, step
+from regjax import inspect, state, step
 from regjax.assembly import Assembled, assemble
 from regjax.config import Config, DataConfig, ParallelConfig
 from regjax.inspect import figures, layers, measures
@@ -41,7 +41,7 @@ DEPTH = {
 }
 
 
-def started(name: str, folder: Path) -> tuple[Assembled, Any]:
+def prepared(name: str, folder: Path) -> Assembled:
     """A network before its first update, on examples stored class by class."""
     options = dict(MODELS[name])
     regression = name == "regression"
@@ -56,7 +56,11 @@ def started(name: str, folder: Path) -> tuple[Assembled, Any]:
         config.stopping.monitor, config.stopping.mode = "valid_r2", "max"
     for field, value in options.items():
         set_field(config, field, value)
-    parts = assemble(config)
+    return assemble(config)
+
+
+def started(name: str, folder: Path) -> tuple[Assembled, Any]:
+    parts = prepared(name, folder)
     return parts, parts.program().init(*parts.start())
 
 
@@ -79,7 +83,8 @@ def test_every_network_can_be_measured_in_order_of_depth(name: str, tmp_path: Pa
     depth = []
 
     def inside() -> Any:
-        parts, run = started(name, tmp_path)
+        parts = prepared(name, tmp_path)
+        run = state.init(parts.general, parts.network, *parts.start())
         look = measures._look(parts, run, "valid")
         depth.extend(look.depth)
         return measures._inside(look)
