@@ -36,7 +36,7 @@ def in_blocks(x: jax.Array, axis: int) -> jax.Array:
     On a CPU they are added in the loop that computes x, which is so never written; XLA's own sum of
     many writes it first and reads it again. Elsewhere it is x.
 
-    >>> in_blocks(jnp.ones((2, 34, 3)), 1).shape
+    >>> in_blocks(jnp.ones((2, 32, 3)), 1).shape
     (2, 2, 3)
     """
     size = x.shape[axis]
