@@ -45,3 +45,11 @@ def test_a_start_compiled_in_less_time_has_the_same_bits() -> None:
     runs = [lowered.compile(compiler_options=o)(*parts.start()) for o in (None, {LEVEL: 3})]
     for ours, theirs in zip(*(jax.tree.leaves(run.train) for run in runs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 16, 17, 28, 31, 34, 60])
+def test_blocks_add_up_to_the_whole(size: int) -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (2, size, 3)).astype(np.float32)
+    blocks = compiling.in_blocks(jnp.asarray(x), 1)
+    np.testing.assert_array_equal(blocks.sum(1), x.sum(1))
+    assert blocks.shape[1] <= max(size, 1)
