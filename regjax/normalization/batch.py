@@ -49,13 +49,12 @@ def batch_norm(
     Array([[-1.],
            [ 1.]], dtype=float32)
     """
-    if axis_name is None:
-        _check_values(x.shape, 1)
     if axis_name is not None:
         x = materialized(x)
         stats = statistics(x, range(x.ndim - 1), mask, axis_name)
         y = normalize(x, stats.mean, stats.variance, scale, bias, epsilon)
         return picked(y, pool), stats
+    _check_values(x.shape, 1)
     scale, bias = (None if p is None else per_channel(p, x.ndim) for p in (scale, bias))
     return standardize(x, range(x.ndim - 1), scale, bias, mask, epsilon, pool)
 

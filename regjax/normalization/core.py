@@ -79,8 +79,23 @@ def counted_rows(mask: jax.Array, ndim: int) -> jax.Array:
     return jnp.reshape(mask, (-1,) + (1,) * (ndim - 1)) > 0
 
 
-def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """The sum over `axes`, kept with size 1.
+def written_out(x: jax.Array, axis: int) -> jax.Array:
+    """The sum over an axis, kept with size 1; of few as so many terms.
+
+    >>> written_out(jnp.array([[1.0, 2.0]]), 1)
+    Array([[3.]], dtype=float32)
+    """
+    size = x.shape[axis]
+    if not 1 <= size <= 4:
+        return x.sum(axis, keepdims=True)
+    # XLA would add up this axis and the next as one, in one row.
+    return reduce(jnp.add, [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(size)])
+
+
+def total(
+    x: jax.Array, axes: Sequence[int], add: Callable[[jax.Array, int], jax.Array] = written_out
+) -> jax.Array:
+    """The sum over `axes`, kept with size 1; on a CPU `add` sums over one of them.
 
     On a CPU an axis at a time, places in blocks, as each sum adds one number after the other: in
     float32 the rounding of n of them grows with n. The first axis comes last: of a batch that
@@ -92,26 +107,9 @@ def total(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     if jax.default_backend() != "cpu":
         return x.sum(tuple(axes), keepdims=True)
     for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
-        x = _sum(of_few(x, axis), axis)
+        of_places = 0 < axis < x.ndim - 1 and x.shape[axis] >= FEW
+        x = add(in_blocks(x, axis) if of_places else x, axis)
     return x
-
-
-def _sum(x: jax.Array, axis: int) -> jax.Array:
-    size = x.shape[axis]
-    if not 1 <= size <= 4:
-        return x.sum(axis, keepdims=True)
-    # Written out, or XLA would add up this axis and the next as one, in one row.
-    return reduce(jnp.add, [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(size)])
-
-
-def of_few(x: jax.Array, axis: int) -> jax.Array:
-    """What to sum over an axis in place of x: over places, blocks of them.
-
-    >>> of_few(jnp.ones((2, 28, 3)), 1).shape
-    (2, 2, 3)
-    """
-    worth = 0 < axis < x.ndim - 1 and x.shape[axis] >= FEW
-    return in_blocks(x, axis) if worth else x
 
 
 def normalize(
@@ -134,13 +132,26 @@ def normalize(
     Array([[-1.],
            [ 1.]], dtype=float32)
     """
+    scale, bias = (None if p is None else per_channel(p, x.ndim) for p in (scale, bias))
+    return affine(x, mean, variance, scale, bias, epsilon)
+
+
+def affine(
+    x: jax.Array,
+    mean: jax.Array,
+    variance: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    epsilon: Number,
+) -> jax.Array:
+    """`normalize` with a scale and bias of any shape that broadcasts against x.
+
+    >>> affine(jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1)), None, jnp.ones((1, 1)), 0.0)
+    Array([[2.]], dtype=float32)
+    """
     factor = lax.rsqrt(variance + epsilon)
-    if scale is not None:
-        factor = factor * per_channel(scale, x.ndim)
-    y = (x.astype(mean.dtype) - mean) * factor
-    if bias is not None:
-        y = y + per_channel(bias, x.ndim)
-    return y.astype(x.dtype)
+    y = (x.astype(mean.dtype) - mean) * (factor if scale is None else factor * scale)
+    return (y if bias is None else y + bias).astype(x.dtype)
 
 
 def picked(x: jax.Array, pool: Pool | None) -> jax.Array:

@@ -69,7 +69,7 @@ def layer_norm(
     >>> layer_norm(jnp.array([[1.0, 3.0]]), epsilon=0.0)
     Array([[-1.,  1.]], dtype=float32)
     """
-    axes = range(1, x.ndim) if axes is None else [axis % x.ndim for axis in axes]
+    axes = range(1, x.ndim) if axes is None else axes
     return standardize(x, axes, *_affine(x, scale, bias), epsilon=epsilon, pool=pool)[0]
 
 

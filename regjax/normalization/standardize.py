@@ -18,8 +18,8 @@ from regjax.normalization.core import (
     Number,
     Pool,
     Statistics,
+    affine,
     counted_rows,
-    of_few,
     picked,
     statistics,
     total,
@@ -74,19 +74,8 @@ def _value(
 ) -> tuple[jax.Array, Statistics]:
     stats = statistics(x, axes, mask)
     # Without a gradient a compiler does better by a convolution that pooling comes right before.
-    return picked(_normal(x, scale, bias, epsilon, stats), pool), stats
-
-
-def _normal(
-    x: jax.Array,
-    scale: jax.Array | None,
-    bias: jax.Array | None,
-    epsilon: jax.Array,
-    stats: Statistics,
-) -> jax.Array:
-    factor = lax.rsqrt(stats.variance + epsilon)
-    y = (x.astype(factor.dtype) - stats.mean) * (factor if scale is None else factor * scale)
-    return (y if bias is None else y + bias).astype(x.dtype)
+    y = affine(x, stats.mean, stats.variance, scale, bias, epsilon)
+    return picked(y, pool), stats
 
 
 def _extremes(x: jax.Array, scale: jax.Array | None, pool: Pool | None) -> jax.Array:
@@ -112,7 +101,7 @@ def _forward(
     extremes, pull = jax.vjp(partial(_extremes, scale=scale, pool=pool), wide)
     if pool is not None:
         extremes, pull = materialized((extremes, pull))
-    y = _normal(extremes, scale, bias, epsilon, stats).astype(x.dtype)
+    y = affine(extremes, stats.mean, stats.variance, scale, bias, epsilon).astype(x.dtype)
     return (y, stats), (x, extremes, pull, scale, bias, mask, epsilon, stats)
 
 
@@ -156,11 +145,7 @@ def summed(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     Of few numbers they round less than XLA's sums. (Of many they round more, and in a forward pass
     they keep XLA from making one loop of a norm and its neighbours.)
     """
-    if jax.default_backend() != "cpu":
-        return total(x, axes)
-    for axis in sorted(axes, key=lambda axis: (axis == 0, axis)):
-        x = _product(of_few(x, axis), axis)
-    return x
+    return total(x, axes, _product)
 
 
 def _product(x: jax.Array, axis: int) -> jax.Array:
