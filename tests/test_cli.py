@@ -430,19 +430,6 @@ def test_a_signal_while_python_ends_changes_no_exit_code() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
-@pytest.mark.realdata
-def test_the_experiment_through_the_command_line(mnist_dir: Path, tmp_path: Path) -> None:
-    """configs/mnist_1000.py shrunk to two epochs, on the real MNIST."""
-    config = f"--config={ROOT / 'configs' / 'mnist_1000.py'}"
-    short = ["--config.epochs=2", f"--config.data.data_dir={mnist_dir}"]
-    # As users run it: the network's own work outweighs what the tests' lower level saves.
-    good("train", config, f"--workdir={tmp_path / 'run'}", *short, XLA_FLAGS="")
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["parameters"] == 122_442
-    assert result["test_accuracy"] > 0.85
-
-
 @pytest.mark.realdata
 def test_a_users_own_table(tmp_path: Path) -> None:
     """Wine quality, red or white, from its 11 features, through npz."""

@@ -271,6 +271,17 @@ def test_pruning_and_patience(tmp_path: Path) -> None:
     assert last is None or (last + 1) % 4 == 0
 
 
+def test_a_pruner_judges_what_was_evaluated(tmp_path: Path) -> None:
+    """Of bad rates, halving ends some early, and only at the epochs that had an evaluation."""
+    ranges = {"optimizer.learning_rate": Range(1e-5, 1e-1, log=True)}
+    study = small(arms=ARMS[:1], ranges=ranges, trials=12, pruner="halving", confirm=0)
+    study.epochs, study.evaluate_every, study.stopping.patience = 9, 2, 0
+    runs = [run for row in trained(study, tmp_path) for run in row["runs"]]
+    ends = {run["epochs"] for run in runs if run["stopped_because"] == "pruned"}
+    assert ends
+    assert all(end % 2 == 0 or end == study.epochs for end in ends)
+
+
 def test_diverged_trials_are_never_best(tmp_path: Path) -> None:
     ranges = {"optimizer.learning_rate": Range(1e-3, 1e38, log=True)}
     study = small(arms=ARMS[:1], ranges=ranges, trials=4, confirm=1)
