@@ -16,7 +16,7 @@ from regjax.batch import Batch
 from regjax.config import Config
 from regjax.network import Network
 from regjax.objective import Parts, make_example_terms, make_objective, make_weight_term
-from regjax.spread import ALONE, Spread
+from regjax.spread import ALONE, Spread, weighted, weighted_mean
 from regjax.strengths import Strengths
 
 PyTree = Any
@@ -47,7 +47,7 @@ def make_gradient(config: Config, network: Network, spread: Spread = ALONE) -> G
             number, micro = numbered
             own = keys.stream(key, keys.MICRO, number)
             grads, parts = of_examples(params, strengths, statistics, spread.place(micro), own)
-            return grads, parts._replace(statistics=_weighted(parts.statistics, micro.mask.sum()))
+            return grads, parts._replace(statistics=weighted(parts.statistics, micro.mask.sum()))
 
         def add(total: PyTree, numbered: tuple[jax.Array, Batch]) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, share(numbered)), None
@@ -58,7 +58,7 @@ def make_gradient(config: Config, network: Network, spread: Spread = ALONE) -> G
         (grads, parts), _ = lax.scan(add, zero, numbered)
         added, penalty = of_weights(params, strengths)
         examples = jnp.maximum(batch.mask.sum(), 1)
-        mean = _mean(parts.statistics, examples, config.accumulate)
+        mean = weighted_mean(parts.statistics, examples, config.accumulate)
         parts = parts._replace(penalty=parts.penalty + penalty, statistics=mean)
         return jax.tree.map(jnp.add, grads, added), parts
 
@@ -85,17 +85,3 @@ def dealt(batch: Batch, count: int, spread: Spread = ALONE) -> Batch:
     # Padding repeats a row: what a network makes of an example of zeros may not be finite.
     micro = jax.tree.map(lambda x: deal(x, "edge"), batch)
     return micro._replace(mask=deal(batch.mask, "constant"))
-
-
-def _weighted(statistics: PyTree, weight: jax.Array) -> PyTree:
-    """Statistics to be summed: times a count, which is a whole number and exact in any dtype."""
-    return jax.tree.map(lambda x: (x * weight).astype(x.dtype) if _real(x) else x, statistics)
-
-
-def _mean(total: PyTree, weight: jax.Array, count: int) -> PyTree:
-    """The mean of what was `_weighted` and summed; of whole numbers, as a counter, unweighted."""
-    return jax.tree.map(lambda x: (x / weight).astype(x.dtype) if _real(x) else x // count, total)
-
-
-def _real(x: jax.Array) -> bool:
-    return jnp.issubdtype(x.dtype, jnp.floating)

@@ -115,10 +115,18 @@ def assemble(config: Config) -> Assembled:
     config = check(config)
     pool = data_lib.load(config.data)
     drawn = data_lib.draw(pool, config.data, config.seed)
-    parts = put_together(config, drawn, parallel.on_devices(config.parallel))
+    return checked(put_together(config, drawn, parallel.on_devices(config.parallel)))
+
+
+def checked(parts: Assembled) -> Assembled:
+    """Returns what was put together, if it can be trained.
+
+    Raises:
+      InputError: if not.
+    """
     if message := conflicts.find(parts):
         raise InputError(message)
-    refits = config.stopping.refit != "none"
+    refits = parts.config.stopping.refit != "none"
     if refits and (message := conflicts.find_in_batches(refitted(parts))):
         raise InputError(f"stopping.refit trains on train + valid: {message}")
     return parts

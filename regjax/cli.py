@@ -148,11 +148,12 @@ def _split_flags(values: flags.FlagValues, default: str) -> None:
 def _evaluate(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a trained run")
     from regjax import evaluate, programs, progress
+    from regjax.workdir import plain
 
     programs.keep()
     measured = evaluate.evaluate(workdir, values["split"].value or "test")
     if values["json"].value:
-        print(json.dumps(measured, indent=2))
+        print(json.dumps(plain(measured), indent=2))
         return
     from rich.console import Console
 

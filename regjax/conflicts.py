@@ -5,13 +5,16 @@ Each check is given `assembly.Assembled`, which imports this module, and returns
 
 from typing import Any
 
+import jax
+
 from regjax import augmentation, models, optimizer, trees
 from regjax.averaging import STATISTICS
+from regjax.config import flatten
 
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _stream, _batch, _accumulate, _parts, _sync, _mask)
+    checks = (_data, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -168,5 +171,29 @@ def _mask(parts: Any) -> str | None:
         if not trees.names(params, rule):
             return f"{name} is '{rule}', which matches no parameter; they are " + ", ".join(
                 trees.names(params)
+            )
+    return None
+
+
+def _zero(parts: Any) -> str | None:
+    """Which kernels of zeros would be divided by their length."""
+    model = parts.config.model
+    if model.kernels not in ("weight_norm", "spectral_norm"):
+        return None
+    params = jax.tree_util.tree_leaves_with_path(parts.shapes().train.params)
+    matches = trees.matcher(model.kernels_mask)
+    shapes = [leaf.shape for path, leaf in params if matches(trees.path_name(path))]
+    wide = any(shape[-1] > shape[-2] for shape in shapes if len(shape) > 1)
+    reasons = {
+        "model.rescale": model.rescale == "fixup",
+        "model.initializer": model.initializer == "zeros"
+        or (model.initializer == "identity" and model.kernels == "weight_norm" and wide),
+    }
+    for name, zero in reasons.items():
+        if zero:
+            value = dict(flatten(parts.config))[name]
+            return (
+                f"{name} is '{value}', which starts units at 0, but model.kernels is "
+                f"'{model.kernels}', which divides by their length; change either"
             )
     return None

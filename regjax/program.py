@@ -15,6 +15,7 @@ from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.metrics import Sums
 from regjax.network import Network
+from regjax.optimizer import decays
 from regjax.parallel import ALONE, Parallel
 from regjax.state import RunState, TrainState
 from regjax.step import Metrics
@@ -111,7 +112,7 @@ def structure(config: Config, strengths: Strengths) -> str:
     """Returns a text that two configs share exactly if one program can run both.
 
     What is left out: the seed, the data (a program is compiled anew for other shapes) but for the
-    task, and the values of the strengths, though not which there are.
+    task, and the values of the strengths, though not which there are, nor whether weights decay.
 
     >>> from regjax.strengths import from_config
     >>> texts = [structure(c, from_config(c, 10)) for c in (Config(seed=1), Config(seed=2))]
@@ -126,4 +127,5 @@ def structure(config: Config, strengths: Strengths) -> str:
         for name, value in config_lib.flatten(config)
         if name not in numbers and name != "seed" and not name.startswith(("data.", "study."))
     }
-    return json.dumps([static, config.data.task, sorted(strengths)], sort_keys=True)
+    texts = [static, config.data.task, sorted(strengths), decays(config.optimizer)]
+    return json.dumps(texts, sort_keys=True)

@@ -96,8 +96,8 @@ class Spread(NamedTuple):
         """The mean of the parts' values, by weight."""
         if self.axis_name is None:
             return values
-        counted = self.total(weight)  # whole numbers, exact in any dtype
-        return jax.tree.map(lambda x: self.total(x * weight) / counted, values)
+        summed = self.total(weighted(values, weight))
+        return weighted_mean(summed, self.total(weight), self.parts)
 
     def key(self, key: jax.Array) -> jax.Array:
         """A random key of this part's own."""
@@ -110,6 +110,29 @@ class Spread(NamedTuple):
         if self.axis_name is None:
             return values
         return lax.all_gather(values, self.axis_name, axis=1, tiled=True)
+
+
+def weighted(statistics: PyTree, weight: jax.Array) -> PyTree:
+    """Statistics to be summed: times a count, which is a whole number and exact in any dtype.
+
+    >>> weighted({"mean": jnp.ones(1), "seen": jnp.ones(1, int)}, jnp.float32(3))
+    {'mean': Array([3.], dtype=float32), 'seen': Array([1], dtype=int32)}
+    """
+    return jax.tree.map(lambda x: (x * weight).astype(x.dtype) if _real(x) else x, statistics)
+
+
+def weighted_mean(total: PyTree, weight: jax.Array, count: int) -> PyTree:
+    """The mean of `count` parts that were `weighted` and summed; of whole numbers, as a counter's,
+    unweighted.
+
+    >>> weighted_mean({"mean": jnp.ones(1), "seen": jnp.full(1, 4)}, jnp.float32(4), 2)
+    {'mean': Array([0.25], dtype=float32), 'seen': Array([2], dtype=int32)}
+    """
+    return jax.tree.map(lambda x: (x / weight).astype(x.dtype) if _real(x) else x // count, total)
+
+
+def _real(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
 
 
 ALONE = Spread()

@@ -137,7 +137,7 @@ def make_train_steps(
 
         state, sums = lax.fori_loop(start, stop, body, (run.train, run.progress.sums))
         if train.part is not None:  # evaluated in parts, before the epoch is ended
-            state = _settled(config, network, state, None, spread)
+            state = _settled(config, network, state, None, run.key, spread)
         progress = Progress(jnp.asarray(stop, jnp.int32), sums)
         return run.replace(train=state, progress=progress)
 
@@ -145,12 +145,18 @@ def make_train_steps(
 
 
 def _settled(
-    config: Config, network: Network, state: TrainState, train: Arrays | None, spread: Spread
+    config: Config,
+    network: Network,
+    state: TrainState,
+    train: Arrays | None,
+    key: jax.Array,
+    spread: Spread,
 ) -> TrainState:
     """The state with the average of its weights, if it has one, as what is evaluated."""
     if config.optimizer.average == "none":
         return state
-    made = averaged(config, network, state.opt_state, state.statistics, train, spread)
+    key = keys.stream(key, keys.DROPOUT, state.step)
+    made = averaged(config, network, state.opt_state, state.statistics, train, key, spread)
     return state.replace(averaged=made)
 
 
@@ -260,7 +266,8 @@ def make_end_epoch(
     def end_epoch(
         strengths: Strengths, run: RunState, train: Arrays | None, valid: Any
     ) -> tuple[RunState, Metrics]:
-        epoch, state = run.epoch + 1, _settled(config, network, run.train, train, spread)
+        epoch = run.epoch + 1
+        state = _settled(config, network, run.train, train, run.key, spread)
         measured: Metrics = {
             name if name in ("penalty", "gradient_norm") else f"train_{name}": sums.compute()
             for name, sums in run.progress.sums.items()

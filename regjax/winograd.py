@@ -69,8 +69,8 @@ def pays(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
     >>> pays(jnp.ones((32, 14, 14, 32)), jnp.ones((3, 3, 32, 64)), window)
     True
     """
-    channels = x.shape[-1]
-    if not geometry.plain or kernel.shape[:-2] != (3, 3):
+    channels, cut_off = x.shape[-1], min(map(min, geometry.padding)) < 0
+    if not geometry.plain or cut_off or kernel.shape[:-2] != (3, 3):
         return False
     if channels < 16 or jnp.finfo(x.dtype).bits < 32:
         return False

@@ -390,8 +390,10 @@ def test_cutout_is_uniform_over_the_squares_cut_off_at_the_border(size: int) -> 
     assert scipy.stats.chisquare(found).pvalue > 0.01
 
 
-def test_a_fill_may_be_traced_and_differ_by_channel() -> None:
-    x, fill = jnp.ones(SHAPE), jnp.array([0.25, 0.75])
+@pytest.mark.parametrize("axes", [1, 4])
+def test_a_fill_may_be_traced_and_differ_by_channel(axes: int) -> None:
+    """By channel, as `(C,)` or as data are scaled, `(1, 1, 1, C)`."""
+    x, fill = jnp.ones(SHAPE), jnp.array([0.25, 0.75], ndmin=axes)
     for function in (
         partial(augment.cutout, KEY, x, 100),
         partial(augment.random_shift, jax.random.key(1), x, 1000),

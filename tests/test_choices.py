@@ -5,6 +5,7 @@ A new choice is tested by being listed in `regjax.config`.
 
 import dataclasses
 import itertools
+import re
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from regjax import config as config_lib
-from regjax import models, state, step, strengths
+from regjax import models, program, state, step, strengths
 from regjax.augmentation import augmented
 from regjax.batch import Arrays
 from regjax.config import Config
+from regjax.errors import InputError
 from regjax.network import Network
 
 # What a choice needs beside it, to be possible and to be seen in one small step.
@@ -263,6 +265,36 @@ def test_all_numbers_are_traced() -> None:
     results = {f: run_epoch({k: v * f for k, v in numbers.items()}).item() for f in (1.0, 0.9)}
     assert len(traces) == 1
     assert results[1.0] != results[0.9]
+
+
+TRACED = {name: m["interval"] for name, _, m in config_lib.fields() if m.get("traced")}
+WITH: list[dict[str, Any]] = [{"penalty.name": "elastic"}, {"optimizer.name": "adamw"}]
+
+
+def traced_step(options: dict[str, Any]) -> tuple[str, str]:
+    """The text that says which program a config needs, and the program."""
+    config, network, numbers, data = parts(options)
+    run = jax.eval_shape(partial(start, config, network), numbers, data)
+    epoch = step.make_run_epoch(config, network)
+    made = str(jax.make_jaxpr(epoch)(numbers, run, data, data))
+    return program.structure(config, numbers), re.sub(" at 0x[0-9a-f]+", "", made)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_what_is_said_to_be_one_program_is_one(name: str) -> None:
+    """A number at its lowest, given or not, and above: of one structure only if of one program."""
+    low = max(0, int(TRACED[name][1:].split(",")[0].replace("-inf", "0")))
+    above = low + 1 if isinstance(dict(config_lib.flatten(Config()))[name], int) else low + 0.1
+    lowest = [low] if TRACED[name].startswith("[") else []
+    for options in WITH:
+        default = dict(config_lib.flatten(config_and_shape(options)[0]))[name]
+        programs: dict[str, str] = {}
+        for value in [*lowest, default, above]:
+            try:
+                said, made = once(traced_step, {**options, name: value})
+            except InputError:  # what such a config lacks for it
+                continue
+            assert programs.setdefault(said, made) == made, (options, value)
 
 
 def test_what_is_off_is_not_in_the_program() -> None:

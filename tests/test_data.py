@@ -208,6 +208,15 @@ def test_resolve_counts_shares_and_rest() -> None:
     }
 
 
+def test_shares_of_all_are_all() -> None:
+    """Each rounded by itself, they would be too many of a quarter of these."""
+    sizes = {"test": 0.3, "select": 0.1, "valid": 0.1, "train": 0.5}
+    for available in range(20, 200):
+        counts = splits.resolve(sizes, available, "x")
+        assert sum(counts.values()) == available
+        assert all(abs(counts[name] - sizes[name] * available) <= 1.5 for name in sizes)
+
+
 def table(path: Path, rows: int = 40, **columns: Any) -> str:
     import pandas as pd
 

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from regjax import averaging, models, step, trees
+from regjax import assembly, averaging, models, step, trees
 from regjax.batch import Arrays
-from regjax.config import Config, ModelConfig, OptimizerConfig
+from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 from regjax.errors import InputError
 from regjax.network import Network
 from regjax.normalization import reparametrization, weight_standardization
@@ -136,7 +136,7 @@ def test_an_average_is_evaluated_with_statistics_of_its_own() -> None:
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     whole = Config(model=config.model, batch_size=20)
     of_all = averaging.averaged(
-        whole, net, run.train.opt_state, run.train.statistics, data
+        whole, net, run.train.opt_state, run.train.statistics, data, KEY
     ).statistics
     _, moved = net.apply(weights.params, of_all, batch.images, train=True)
     for a, b in zip(*(jax.tree.leaves(s) for s in (of_all, moved)), strict=True):
@@ -146,9 +146,26 @@ def test_an_average_is_evaluated_with_statistics_of_its_own() -> None:
 
 def test_without_batch_norm_an_average_has_no_statistics() -> None:
     config, net, _, run, data = made({"optimizer.average": "ema", **RESNET})
-    weights = averaging.averaged(config, net, run.train.opt_state, {}, data)
+    weights = averaging.averaged(config, net, run.train.opt_state, {}, data, KEY)
     assert weights.statistics == {}
     assert jax.tree.structure(weights.params) == jax.tree.structure(run.train.params)
     assert isinstance(data, Arrays)
     assert optax.tree.get(run.train.opt_state, "average") is not None
     assert OptimizerConfig().average == "none"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"initializer": "identity", "widths": (100,), "kernels": "weight_norm"}, "initializer"),
+        ({"initializer": "zeros", "kernels": "spectral_norm"}, "initializer"),
+        ({"name": "resnet", "depth": 8, "rescale": "fixup", "kernels": "weight_norm"}, "rescale"),
+    ],
+    ids=str,
+)
+def test_units_of_zeros_have_no_norm(model: dict[str, Any], said: str) -> None:
+    config = Config(data=DataConfig(train=100), model=ModelConfig(**model))
+    with pytest.raises(InputError, match=f"model.{said} is .*, which starts units at 0"):
+        assembly.assemble(config)
+    config.model.kernels = "standardized"
+    assert assembly.assemble(config)

@@ -28,6 +28,19 @@ class Net(nn.Module):
         x = nn.BatchNorm(use_running_average=not train)(x)
         return nn.Dense(self.classes)(x)
 
+class Counting(nn.Module):
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        steps = self.variable("counters", "steps", lambda: jnp.zeros((), jnp.int32))
+        if train:
+            steps.value += 1
+        x = nn.relu(nn.Dense(16, name="first")(x.reshape(len(x), -1)))
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(self.classes)(x)
+
 class Wide(nn.Module):
     width: int
     classes: int
@@ -103,6 +116,33 @@ def test_its_batch_statistics_are_those_it_takes(
     assert train_lib.assemble(made)
     made.parallel.sync_norm, made.model.name = sync, own + "wide"
     assert train_lib.assemble(made)
+
+
+def test_its_average_has_statistics_of_its_own(own: str) -> None:
+    """Of a batch norm whose momentum only the network knows, before a dropout of its own."""
+    made = config(own + "Counting")
+    made.parallel, made.batch_size = ParallelConfig("single"), 256
+    made.optimizer.average = "ema"
+    parts = train_lib.assemble(made)
+    params, statistics = after_an_epoch(parts).train.evaluated()
+    images = parts.whole("train").take(np.arange(256), np.ones(256)).images.reshape(256, -1)
+    units = np.maximum(images @ params["first"]["kernel"] + params["first"]["bias"][None], 0)
+    found = statistics["batch_stats"]["norm"]
+    np.testing.assert_allclose(found["mean"], units.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["var"], units.var(0), rtol=1e-3, atol=1e-4)
+
+
+def after_an_epoch(parts: Any) -> Any:
+    functions, data = parts.program(), (parts.whole("train"), parts.whole("valid"))
+    return functions.run_epoch(parts.strengths, functions.init(*parts.start()), *data)[0]
+
+
+def test_whole_numbers_stay_whole_on_many_devices(own: str) -> None:
+    made = config(own + "Counting")
+    made.parallel = ParallelConfig("pmap", sync_norm=False)
+    steps = after_an_epoch(train_lib.assemble(made)).train.statistics["counters"]["steps"]
+    assert steps.dtype == "int32"
+    assert steps == 8  # batches of 32 of 256
 
 
 @pytest.mark.parametrize(

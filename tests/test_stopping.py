@@ -152,6 +152,19 @@ def test_prechelts_criteria_are_their_definitions(
         assert follow(stopping, errors, trains) == (end, best), type(stopping).__name__
 
 
+@given(history=histories, every=st.integers(2, 3), strip=st.integers(1, 3))
+def test_strips_are_of_the_epochs_that_are_judged(
+    history: list[tuple[float, float]], every: int, strip: int
+) -> None:
+    for stopping in (criteria.PQ.create(0.23, strip), criteria.UP.create(1, strip)):
+        sparse = stopping
+        for epoch, (error, train) in enumerate(history, start=1):
+            stopping = stopping.update(epoch, error, train)
+            sparse = sparse.update(epoch * every, error, train)
+        assert bool(stopping.stopped) == bool(sparse.stopped)
+        assert int(stopping.best_epoch) * every == int(sparse.best_epoch)
+
+
 def test_pq_lets_pass_while_training_moves() -> None:
     """The same overfitting, under training that falls and that stands still."""
     errors = [1.0, 1.2, 1.2, 1.2]

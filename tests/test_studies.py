@@ -279,7 +279,28 @@ def test_a_pruner_judges_what_was_evaluated(tmp_path: Path) -> None:
     runs = [run for row in trained(study, tmp_path) for run in row["runs"]]
     ends = {run["epochs"] for run in runs if run["stopped_because"] == "pruned"}
     assert ends
-    assert all(end % 2 == 0 or end == study.epochs for end in ends)
+    assert all(end % 2 == 0 for end in ends)
+
+
+def test_a_pruned_trial_has_no_value(tmp_path: Path) -> None:
+    """Optuna gives it the last score that its pruner was told, which is of another split."""
+    study = small(arms=ARMS[:1], ranges=dict([next(iter(RANGES.items()))]), trials=3, confirm=1)
+    folder.claim(tmp_path, study)
+    worker = Worker(tmp_path, "one")
+    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
+    ledger.mend(plan.search_entries(study))
+    for value in (0.5, None, float("nan")):
+        claim = ledger.claim()
+        assert claim is not None
+        plan.suggest(claim.trial, study)
+        claim.trial.report(0.99, 1)
+        run = {"seconds": 0.0, "epochs": 1, "best_epoch": 1, "curves": {}, "seed": 0}
+        run |= {"stopped_because": "epochs" if value == 0.5 else "pruned"}
+        ledger.tell(claim, {"setting": {}, "runs": [run]}, value)
+    found = ledger.trials()
+    assert [choose.value(trial) for trial in found] == [0.5, None, None]
+    rows = result.collect(study, found, []).rows
+    np.testing.assert_array_equal([row["value"] for row in rows], [0.5, np.nan, np.nan])
 
 
 def test_diverged_trials_are_never_best(tmp_path: Path) -> None:
@@ -292,6 +313,15 @@ def test_diverged_trials_are_never_best(tmp_path: Path) -> None:
     (chosen,) = confirm_entries(study, best)
     diverged = [row["params"] for row in rows if row["value"] is None]
     assert {k: v for k, v in chosen.params.items() if k != "seed"} not in diverged
+
+
+def test_both_ends_of_a_range_are_tried_on_the_data() -> None:
+    """65 examples are a batch of 64 and one more."""
+    ranges = {"batch_size": Range(10, 64, integer=True)}
+    study = small(arms=[{"model.norm": "batch"}], ranges=ranges)
+    study.data.train = 65
+    with pytest.raises(InputError, match="batch_size is 64"):
+        coordinator.check(study)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

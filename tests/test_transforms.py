@@ -259,6 +259,17 @@ def test_averages_are_torchs(dtype: str) -> None:
         compare(f"transforms.{name}", owner, ours, expected, TWENTY_STEPS)
 
 
+def test_before_swa_starts_the_average_is_the_weights() -> None:
+    """So a run is judged by what it has learned, not by its first weights."""
+    w, tx = jnp.zeros(2), transforms.swa(start=3)
+    state = tx.init(w)
+    for step in range(5):
+        updates, state = tx.update(jnp.full(2, 1.0 + step), state, w)
+        w = optax.apply_updates(w, updates)
+        expected = w if step <= 3 else jnp.full(2, (10.0 + 15.0) / 2)
+        np.testing.assert_array_equal(optax.tree.get(state, "average"), expected)
+
+
 def test_sam_is_optaxs() -> None:
     """The same walk as optax's SAM, which takes its two gradients on two calls."""
     w = {"w": jnp.array([1.0, -2.0, 0.5])}

@@ -17,7 +17,7 @@ import pytest
 from regjax import divergence, trees, watch
 from regjax import train as train_lib
 from regjax.checkpoint import Checkpoints
-from regjax.config import Config, ModelConfig, OptimizerConfig, StoppingConfig
+from regjax.config import Config, ModelConfig, OptimizerConfig, ParallelConfig, StoppingConfig
 from regjax.errors import InputError, Interrupted
 from regjax.watch import options, performance
 from regjax.workdir import Workdir
@@ -71,6 +71,13 @@ def test_a_watched_run_has_the_same_numbers(plain: Path, watched: Path) -> None:
     assert (plain / "config.json").read_text() == (watched / "config.json").read_text()
     assert not (plain / "tensorboard").exists()
     assert not (plain / "profile").exists()
+
+
+def test_a_batch_that_devices_do_not_divide_is_watched(tmp_path: Path) -> None:
+    settings = config(parallel=ParallelConfig("jit", devices=2, sync_norm=False), batch_size=31)
+    settings.model.norm, settings.epochs = "batch", 1
+    train_lib.train(settings, tmp_path, quiet(), watch.parse("tensorboard"))
+    assert "gradients/head/kernel" in events(tmp_path / "tensorboard")
 
 
 def test_tensorboard_has_every_metric_and_parameter(watched: Path) -> None:

@@ -28,9 +28,12 @@ def whole(number: Number) -> jax.Array:
 
 
 def fill_value(fill: Number, x: jax.Array) -> jax.Array:
-    """A fill, scalar or one value a channel `(C,)`, as `(1, 1, 1, C)` in the dtype of `x`.
+    """A fill, a scalar or one value a channel, `(C,)` or `(1, ..., C)`, as `(1, 1, 1, C)`.
+
+    In the dtype of `x`.
 
     >>> fill_value(0.5, jnp.zeros((2, 8, 8, 3))).shape
     (1, 1, 1, 3)
     """
-    return jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape[-1:]).reshape(1, 1, 1, -1)
+    values = jnp.asarray(fill, x.dtype).ravel()
+    return jnp.broadcast_to(values, x.shape[-1:]).reshape(1, 1, 1, -1)

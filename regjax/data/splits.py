@@ -1,6 +1,7 @@
 """Named splits: drawn by seed, stratified on request, never overlapping."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -160,6 +161,8 @@ def _taken(pool: Pool, of_test: bool, indices: np.ndarray) -> Split:
 def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, int]:
     """Turns sizes (counts, shares, -1 for the rest) into counts.
 
+    Of shares that add up to 1, which rounding may make too many or too few, the last is the rest.
+
     Raises:
       InputError: more than there is, a fraction of an example, or more than one "rest".
 
@@ -173,6 +176,9 @@ def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, i
         if size > 1 and size != int(size):
             raise InputError(f"data.{name} is {size}, expected a whole number of examples")
         counts[name] = round(size * available) if 0 < size < 1 else int(size)
+    if all(0 <= size < 1 for size in sizes.values()) and math.isclose(sum(sizes.values()), 1):
+        last = [name for name, size in sizes.items() if size][-1]
+        counts[last] += available - sum(counts.values())
     rest = [name for name, count in counts.items() if count == -1]
     if len(rest) > 1:
         raise InputError(f"data.{rest[0]} and data.{rest[1]} are both -1 (the rest); give one size")

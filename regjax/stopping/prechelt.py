@@ -1,7 +1,7 @@
 """The stopping criteria of Prechelt (1998), "Early stopping — but when?".
 
 They watch an error: smaller is better, and positive for `GL` and `PQ`, which are ratios. A strip is
-k epochs, of which every k-th is an end.
+k of the epochs that they are told, of which every k-th is an end.
 """
 
 from typing import Self
@@ -73,6 +73,7 @@ class PQ(StoppingCriterion):
     Attributes:
       alpha: α; Prechelt tries 0.5 to 3.
       strip: k epochs; Prechelt uses 5.
+      told: epochs so far.
       train_total: sum of the training losses of the strip so far.
       train_lowest: the lowest of them.
 
@@ -88,6 +89,7 @@ class PQ(StoppingCriterion):
 
     alpha: jax.Array
     strip: jax.Array
+    told: jax.Array
     train_total: jax.Array
     train_lowest: jax.Array
 
@@ -99,6 +101,7 @@ class PQ(StoppingCriterion):
             stop_on_nan,
             alpha=jnp.asarray(alpha, jnp.float32),
             strip=jnp.asarray(strip, jnp.int32),
+            told=jnp.zeros((), jnp.int32),
             train_total=jnp.zeros((), jnp.float32),
             train_lowest=jnp.asarray(jnp.inf, jnp.float32),
         )
@@ -111,10 +114,13 @@ class PQ(StoppingCriterion):
         train_loss = jnp.asarray(train_loss, jnp.float32)
         total = self.train_total + train_loss
         lowest = jnp.minimum(self.train_lowest, train_loss)
-        end = epoch % self.strip == 0
+        told = self.told + 1
+        end = told % self.strip == 0
         progress = training_progress(total / self.strip, lowest)
         new = self.replace(
-            train_total=jnp.where(end, 0, total), train_lowest=jnp.where(end, jnp.inf, lowest)
+            told=told,
+            train_total=jnp.where(end, 0, total),
+            train_lowest=jnp.where(end, jnp.inf, lowest),
         )
         loss = generalization_loss(error, self.best)
         # Not divided by: without progress any generalization loss stops, and none does not.
@@ -130,6 +136,7 @@ class UP(StoppingCriterion):
     Attributes:
       strips: s; Prechelt tries 2 to 8.
       strip: k epochs; Prechelt uses 5.
+      told: epochs so far.
       error: the error at the end of the last strip.
       rises: strips in a row in which it rose.
 
@@ -142,6 +149,7 @@ class UP(StoppingCriterion):
 
     strips: jax.Array
     strip: jax.Array
+    told: jax.Array
     error: jax.Array
     rises: jax.Array
 
@@ -159,6 +167,7 @@ class UP(StoppingCriterion):
             stop_on_nan,
             strips=jnp.asarray(strips, jnp.int32),
             strip=jnp.asarray(strip, jnp.int32),
+            told=jnp.zeros((), jnp.int32),
             error=jnp.asarray(jnp.inf, jnp.float32),
             rises=jnp.zeros((), jnp.int32),
         )
@@ -166,8 +175,9 @@ class UP(StoppingCriterion):
     def _judge(
         self, epoch: jax.Array, error: jax.Array, improved: jax.Array, train_loss: Number | None
     ) -> tuple[Self, jax.Array]:
-        end = epoch % self.strip == 0
+        told = self.told + 1
+        end = told % self.strip == 0
         rose = (error > self.error) | jnp.isinf(error)
         rises = jnp.where(end, jnp.where(rose, self.rises + 1, 0), self.rises)
-        new = self.replace(error=jnp.where(end, error, self.error), rises=rises)
+        new = self.replace(told=told, error=jnp.where(end, error, self.error), rises=rises)
         return new, end & (rises >= self.strips)

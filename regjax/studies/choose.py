@@ -14,6 +14,19 @@ def sign(study: StudyConfig) -> int:
     return 1 if maximized(study.study.objective) else -1
 
 
+def value(trial: FrozenTrial) -> float | None:
+    """What a trial measured; None if it has not, as diverged or pruned.
+
+    (Of a pruned one Optuna has the last value that its pruner was told, on another split.)
+    """
+    return trial.value if trial.state == TrialState.COMPLETE else None
+
+
+def metric(study: StudyConfig, split: str) -> str:
+    """The name of what the search is by, on another split."""
+    return study.study.objective.replace("select", split)
+
+
 def stopped_after(study: StudyConfig, trials: Sequence[FrozenTrial]) -> int | None:
     """The number of the last trial that counts, if the search has stopped before its end.
 
@@ -32,9 +45,10 @@ def stopped_after(study: StudyConfig, trials: Sequence[FrozenTrial]) -> int | No
     for place, trial in enumerate(trials):
         if trial.user_attrs["number"] != place or not trial.state.is_finished():
             return None
-        value = None if trial.value is None else sign(study) * trial.value
-        improved = value is not None and (best is None or value > best)
-        best, misses = (value, 0) if improved else (best, misses + 1)
+        found = value(trial)
+        score = None if found is None else sign(study) * found
+        improved = score is not None and (best is None or score > best)
+        best, misses = (score, 0) if improved else (best, misses + 1)
         if misses >= search.patience and (place + 1) % round_size == 0:
             return place
     return None
@@ -53,10 +67,9 @@ def best_of_arms(study: StudyConfig, trials: Sequence[FrozenTrial]) -> dict[str,
     """
     arms, best = study.study.arms, {}
     for trial in counted(study, trials):
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            name = plan.label(arms, plan.arm_of(arms, trial.params))
-            value = sign(study) * trial.value
-            if name not in best or value > best[name][0]:
-                best[name] = (value, trial.params)
+        if (found := value(trial)) is not None:
+            name, score = plan.label(arms, plan.arm_of(arms, trial.params)), sign(study) * found
+            if name not in best or score > best[name][0]:
+                best[name] = (score, trial.params)
     order = [plan.label(arms, arm) for arm in arms]
     return {name: best[name][1] for name in order if name in best}

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,8 +18,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from regjax import program
-from regjax.assembly import assemble
+from regjax import assembly, program
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.programs import keep
@@ -46,9 +46,10 @@ def check(study: StudyConfig) -> StudyConfig:
     for split in ("select", *(["test"] if study.study.confirm else [])):
         if getattr(study.data, split) == 0:
             raise InputError(f"data.{split} is 0, but a study needs that split; give it a size")
+    shared = Shared()
     for arm in study.study.arms:
-        low = {name: r.low for name, r in plan.applying(study, arm).items()}
-        assemble(plan.config_of(study, {**arm, **low}, study.seed))
+        for config in plan.ends(study, arm):
+            assembly.checked(shared.assemble(config))
     return study
 
 
@@ -73,10 +74,9 @@ def vectorized(study: StudyConfig) -> bool:
 
 def programs(study: StudyConfig) -> int:
     """How many programs the arms need, where ranges vary nothing but traced numbers."""
-    texts = set()
+    shared, texts = Shared(), set()
     for arm in study.study.arms:
-        low = {name: r.low for name, r in plan.applying(study, arm).items()}
-        parts = assemble(plan.config_of(study, {**arm, **low}, study.seed))
+        parts = shared.assemble(plan.ends(study, arm)[0])
         texts.add(program.structure(parts.general, parts.strengths))
     return len(texts)
 
@@ -184,7 +184,7 @@ def _watch(
 ) -> None:
     """Keeps the workers running until they have ended by themselves."""
     count = lanes(study)
-    workers = [_start(workdir, storage) for _ in range(count)]
+    workers = [_Process(workdir, storage) for _ in range(count)]
     deaths, finished = 0, done
     say(console, _headline(study, count))
     try:
@@ -200,7 +200,7 @@ def _watch(
                     if worker.poll():
                         deaths += 1
                         _check_death(worker, deaths)
-                        workers[i] = _start(workdir, storage)
+                        workers[i] = _Process(workdir, storage)
             show([ledger.trials() for ledger in ledgers])
         for worker in workers:
             if worker.returncode:
@@ -209,19 +209,30 @@ def _watch(
         for worker in workers:
             if worker.poll() is None:
                 worker.kill()
-            worker.communicate()
+            worker.wait()
 
 
-def _start(workdir: Path, storage: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), storage]
-    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **quiet)
+class _Process(subprocess.Popen):
+    """A worker of its own.
+
+    What it says goes into a file: it would wait for ever for someone to read from a full pipe.
+    """
+
+    def __init__(self, workdir: Path, storage: str) -> None:
+        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), storage]
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - gone with the process
+        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        super().__init__(command, stderr=self._said, **quiet)
+
+    def said(self) -> list[str]:
+        """The lines of its stderr."""
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace").splitlines()
 
 
-def _check_death(worker: subprocess.Popen, deaths: int) -> None:
+def _check_death(worker: _Process, deaths: int) -> None:
     """Raises what a worker could not go on with, or that workers die again and again."""
-    assert worker.stderr is not None
-    lines = worker.stderr.read().splitlines() or [f"exit code {worker.returncode}"]
+    lines = worker.said() or [f"exit code {worker.returncode}"]
     try:
         told = json.loads(lines[-1])["error"]
     except (ValueError, TypeError, KeyError):

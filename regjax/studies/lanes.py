@@ -71,8 +71,9 @@ class Lane:
     def ended(self, line: Line, stopped: bool) -> bool:
         """Takes an epoch's metrics; whether the run ends with it."""
         self.lines.append(line)
-        self.pruned = not self.job.after_epoch(line)
-        return self.pruned or stopped or line["epoch"] >= self.job.config.epochs
+        whole = stopped or line["epoch"] >= self.job.config.epochs
+        self.pruned = not (self.job.after_epoch(line) or whole)
+        return self.pruned or whole
 
     def record(self, run: RunState, best: TrainState, functions: Program) -> Record:
         """What `result.json` says of a run, and its curves.

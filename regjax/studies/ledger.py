@@ -7,6 +7,7 @@ number that has no living trial is enqueued again, and of two with one number th
 
 import contextlib
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -202,7 +203,9 @@ class Ledger:
             claim.trial.set_user_attr(ALIVE, time.time())
 
     def tell(self, claim: Claim, record: dict[str, Any], value: float | None) -> None:
-        """Records a finished trial; without a value it counts as pruned, worse than any other."""
+        """Records a finished trial; without a finite value as pruned, worse than any other."""
+        if value is not None and not math.isfinite(value):
+            value = None
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             claim.trial.set_user_attr(RECORD, record)
             state = TrialState.PRUNED if value is None else TrialState.COMPLETE

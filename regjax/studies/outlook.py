@@ -48,9 +48,7 @@ def show(study: StudyConfig, console: Console) -> None:
 
 
 def _measure(study: StudyConfig) -> dict[str, float]:
-    arm = study.study.arms[0]
-    low = {name: r.low for name, r in plan.applying(study, arm).items()}
-    parts = assembly.assemble(plan.config_of(study, {**arm, **low}, study.seed))
+    parts = assembly.assemble(plan.ends(study, study.study.arms[0])[0])
     arrays: Any = (parts.arrays("train"), parts.arrays("valid"))
     started = time.perf_counter()
     functions = parts.program()

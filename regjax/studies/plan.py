@@ -155,6 +155,17 @@ def applying(study: StudyConfig, arm: Setting) -> dict[str, Any]:
     return {name: r for name, r in study.study.ranges.items() if r.applies(values)}
 
 
+def ends(study: StudyConfig, arm: Setting) -> list[Config]:
+    """The configs of an arm's first run at the low and at the high end of all its ranges.
+
+    Raises:
+      InputError: a setting that `config.check` refuses.
+    """
+    ranges = applying(study, arm)
+    settings = [{n: r.low for n, r in ranges.items()}, {n: r.high for n, r in ranges.items()}]
+    return [config_of(study, {**arm, **setting}, study.seed) for setting in settings]
+
+
 def config_of(study: StudyConfig, setting: Setting, seed: int) -> Config:
     """The config of one run.
 

@@ -172,10 +172,10 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
             ms=7,
             label=column,
         )
+        at = {f"{row}/{column}": place for row, place in zip(rows, places, strict=True)}
         for arm in result.arms:
-            level, _, other = arm.label.partition("/")
-            if other == column and not math.isnan(arm.score.low):
-                place = places[rows.index(level)]
+            if arm.label in at and not math.isnan(arm.score.low):
+                place = at[arm.label]
                 ends = [scale * arm.score.low, scale * arm.score.high]
                 axes.plot([place, place], ends, color=COLOURS[j % len(COLOURS)], lw=1.5)
     axes.set_xticks(range(len(rows)), rows)
@@ -186,7 +186,7 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
 
 def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
     sign, scale = choose.sign(study), words.scale(study)
-    monitor = study.study.objective.replace("select", "valid")
+    monitor = choose.metric(study, "valid")
     names = plan.varied(study.study.arms)
     levels = list(_groups(study, done))
     best: dict[str, Row] = {}

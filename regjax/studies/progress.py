@@ -69,9 +69,9 @@ class TrialBar:
     def _summary(self, phases: Phases, done: int) -> str:
         """Best so far, speed and lanes in use."""
         values = [
-            choose.sign(self._study) * t.value
+            choose.sign(self._study) * value
             for t in phases[0]
-            if t.state == TrialState.COMPLETE and t.value is not None
+            if (value := choose.value(t)) is not None
         ]
         minutes = (time.monotonic() - self._started) / 60
         running = sum(t.state == TrialState.RUNNING for phase in phases for t in phase)
@@ -83,7 +83,7 @@ class TrialBar:
         record: dict[str, Any] = trial.user_attrs.get("record", {})
         runs = record.get("runs", [])
         arm = plan.label(self._study.study.arms, plan.arm_of(self._study.study.arms, trial.params))
-        value = "diverged" if trial.value is None else f"{trial.value:.4f}"
+        value = _outcome(choose.value(trial), runs)
         seconds = sum(run["seconds"] for run in runs)
         epochs = sum(run["epochs"] for run in runs)
         number = trial.user_attrs["number"] + 1
@@ -91,3 +91,9 @@ class TrialBar:
         name = "trial" if phase == 0 else "confirm"
         what = words.metric(self._study) if phase == 0 else "test"
         return f"{name} {number}  {arm}  {what} {value}  {epochs} epochs  {seconds:.1f} s{again}"
+
+
+def _outcome(value: float | None, runs: list[dict[str, Any]]) -> str:
+    if value is not None:
+        return f"{value:.4f}"
+    return "pruned" if runs and runs[-1]["stopped_because"] == "pruned" else "diverged"

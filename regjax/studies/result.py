@@ -1,6 +1,5 @@
 """What a study found: its trials and confirmation as tables, and what follows from them."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,11 +122,6 @@ def collect(
     )
 
 
-def metric(study: StudyConfig, split: str) -> str:
-    """The objective's name on another split."""
-    return study.study.objective.replace("select", split)
-
-
 def _flat(difference: Difference) -> Row:
     estimate = {f"against_{k}": v for k, v in difference.estimate._asdict().items()}
     return {**estimate, "p_holm": difference.p, "effect": difference.effect}
@@ -148,7 +142,7 @@ def _rows(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Row]:
                 "arm": plan.label(arms, arm),
                 **{name: arm.get(name) for name in plan.varied(arms)},
                 **{name: trial.params.get(name, np.nan) for name in study.study.ranges},
-                "value": np.nan if trial.value is None else trial.value,
+                "value": np.nan if (value := choose.value(trial)) is None else value,
                 **{
                     f"{split}_{what}": _mean(runs, f"{split}_{what}")
                     for split in ("select", "test")
@@ -270,11 +264,3 @@ def importances(result: StudyResult) -> dict[str, float]:
     gains = np.maximum(permuted.importances_mean, 0)
     total = gains.sum() or 1.0
     return dict(sorted(zip(columns, map(float, gains / total), strict=True), key=lambda x: -x[1]))
-
-
-def rounds_of(result: StudyResult) -> list[tuple[str, ...]]:
-    """The grid of two factors, for a table of norm × penalty: pairs of levels; else none."""
-    columns = plan.factors(result.config.study.arms)
-    if len(columns) != 2:
-        return []
-    return list(itertools.product(*columns.values()))

@@ -14,7 +14,7 @@ def metric(study: StudyConfig, split: str = "select") -> str:
     >>> metric(StudyConfig(), "test")
     'test accuracy'
     """
-    return study.study.objective.replace("select", split).replace("_", " ").replace("r2", "R²")
+    return choose.metric(study, split).replace("_", " ").replace("r2", "R²")
 
 
 def scale(study: StudyConfig) -> float:

@@ -20,7 +20,7 @@ from regjax import programs
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.studies import plan
-from regjax.studies.choose import best_of_arms, stopped_after
+from regjax.studies.choose import best_of_arms, metric, stopped_after
 from regjax.studies.folder import read_config
 from regjax.studies.lanes import Job, Lanes, OneByOne, Record
 from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
@@ -134,7 +134,7 @@ class TrialWorker:
         setting = plan.suggest(claim.trial, self._study)
         seed = claim.trial.suggest_int("seed", 0, 2**31 - 1)
         run = yield self._job(self._confirm, claim, setting, seed, ("test", "select"), False)
-        measured = run.get(self._study.study.objective.replace("select", "test"))
+        measured = run.get(metric(self._study, "test"))
         self._confirm.tell(claim, {"setting": setting, "runs": [run]}, measured)
 
     def _job(
@@ -147,7 +147,7 @@ class TrialWorker:
         prune: bool,
     ) -> Job:
         told = time.monotonic()
-        monitor = self._study.study.objective.replace("select", "valid")
+        monitor = metric(self._study, "valid")
         pruning = prune and self._study.study.pruner != "none"
 
         def after_epoch(line: dict[str, Any]) -> bool:

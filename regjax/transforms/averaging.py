@@ -23,7 +23,10 @@ class AverageState(NamedTuple):
 
 
 def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
-    """Keeps average + weight(n) · (w − average), n weights averaged, where counts(t) is true."""
+    """Keeps average + weight(n) · (w − average), n weights averaged, where counts(t) is true.
+
+    With none in it yet, the average is w.
+    """
 
     def init(params: PyTree) -> AverageState:
         zero = jnp.zeros((), jnp.int32)
@@ -35,8 +38,8 @@ def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
         counted, n = counts(state.count), state.averaged
 
         def move(a: jax.Array, w: jax.Array) -> jax.Array:
-            share = jnp.where(n == 0, 1, weight(n.astype(a.dtype))).astype(a.dtype)
-            share = jnp.where(counted, share, 0)
+            share = jnp.where(counted, weight(n.astype(a.dtype)), 0)
+            share = jnp.where(n == 0, 1, share).astype(a.dtype)
             # Not a + share·(w − a): with a share of 1 the average is to be w exactly.
             return (1 - share) * a + share * w
 
@@ -68,7 +71,8 @@ def swa(start: int | jax.Array = 0, every: int | jax.Array = 1) -> optax.Gradien
     """Stochastic weight averaging, Izmailov et al. (2018): the plain mean of the weights visited.
 
     `torch.optim.swa_utils.AveragedModel`, updated after the updates number start + 1,
-    start + 1 + every, ...; until then the average is the first weights.
+    start + 1 + every, ...; until then the average is the weights themselves (there: the first ones,
+    by which a run would be judged, and stopped, before it is averaged).
 
     Args:
       start: updates before the first that counts.

@@ -105,11 +105,11 @@ def _gradients(parts: Assembled) -> Callable[[RunState], PyTree]:
         return lambda run: {}
     differentiate = make_gradient(config, parts.network, spread)
     arrays = parts.first("train", config.batch_size)
-    rows = jnp.arange(len(arrays))
+    indices, mask = spread.rows(jnp.arange(len(arrays)), len(arrays))
 
     @jax.jit
     def gradient(strengths: Any, run: RunState, arrays: Any) -> PyTree:
-        batch = arrays.take(rows, jnp.ones(len(rows)))
+        batch = arrays.take(indices[0], mask[0])
         key = keys.stream(run.key, keys.DROPOUT, run.train.step)
         state = run.train
         return differentiate(state.params, strengths, state.statistics, batch, key)[0]
