@@ -10,7 +10,7 @@ import jax
 
 from regjax import augment, keys
 from regjax.batch import Batch
-from regjax.config import AugmentConfig, flatten
+from regjax.config import AugmentConfig
 from regjax.strengths import Strengths
 
 Change = Callable[[jax.Array, jax.Array], jax.Array]  # of (key, images)
@@ -18,14 +18,13 @@ AFFINE = ("degrees", "translate", "scale", "shear")
 MIXES = {"mixup": augment.mixup, "cutmix": augment.cutmix}
 
 
-def changes_images(config: AugmentConfig) -> bool:
+def changes_images(config: AugmentConfig, strengths: Strengths) -> bool:
     """Whether a config does what only images can have done to them.
 
-    >>> changes_images(AugmentConfig(mix="mixup")), changes_images(AugmentConfig(flip=0.5))
+    >>> changes_images(AugmentConfig(), {}), changes_images(AugmentConfig(), {"augment.flip": 0.5})
     (False, True)
     """
-    names = ("thickness", *AFFINE, "elastic_alpha", "shift", "flip", "cutout")
-    return config.mix == "cutmix" or any(dict(flatten(config))[name] for name in names)
+    return config.mix == "cutmix" or bool(_changes(strengths, 0.0))
 
 
 def augmented(
@@ -62,22 +61,22 @@ def augmented(
     return batch._replace(images=images, targets=mixed)
 
 
-def _changes(strengths: Strengths, fill: jax.Array) -> dict[str, Change]:
+def _changes(strengths: Strengths, fill: jax.Array | float) -> dict[str, Change]:
     """The changes that are in the program, in their order."""
     s = {name.removeprefix("augment."): value for name, value in strengths.items()}
     affine = {name: s[name] for name in AFFINE if name in s}
-    changes: dict[str, tuple[bool, Change]] = {
-        "thickness": (
-            "thickness" in s,
-            lambda k, x: augment.random_thickness(k, x, s["thickness"]),
-        ),
-        "affine": (bool(affine), lambda k, x: augment.random_affine(k, x, **affine, fill=fill)),
-        "elastic": (
-            "elastic_alpha" in s,
-            lambda k, x: augment.elastic(k, x, s["elastic_alpha"], s["elastic_sigma"], fill),
-        ),
-        "shift": ("shift" in s, lambda k, x: augment.random_shift(k, x, s["shift"], fill)),
-        "flip": ("flip" in s, lambda k, x: augment.random_flip(k, x, s["flip"])),
-        "cutout": ("cutout" in s, lambda k, x: augment.cutout(k, x, s["cutout"], fill)),
-    }
-    return {name: change for name, (used, change) in changes.items() if used}
+    changes: dict[str, Change] = {}
+    if "thickness" in s:
+        changes["thickness"] = lambda k, x: augment.random_thickness(k, x, s["thickness"])
+    if affine:
+        changes["affine"] = lambda k, x: augment.random_affine(k, x, **affine, fill=fill)
+    if "elastic_alpha" in s:
+        elastic = s["elastic_alpha"], s["elastic_sigma"], fill
+        changes["elastic"] = lambda k, x: augment.elastic(k, x, *elastic)
+    if "shift" in s:
+        changes["shift"] = lambda k, x: augment.random_shift(k, x, s["shift"], fill)
+    if "flip" in s:
+        changes["flip"] = lambda k, x: augment.random_flip(k, x, s["flip"])
+    if "cutout" in s:
+        changes["cutout"] = lambda k, x: augment.cutout(k, x, s["cutout"], fill)
+    return changes

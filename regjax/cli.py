@@ -1,4 +1,4 @@
-"""The command line: `regjax train`, `regjax evaluate`, `regjax show`, on absl flags.
+"""The command line, `regjax train` and the other commands, on absl flags.
 
 JAX is imported by the commands, not by this module, so that help and mistakes answer at once.
 """
@@ -29,12 +29,13 @@ SAME = 0.3  # seconds within which two signals are one, sent to a process and to
 
 
 class Command(NamedTuple):
-    """A command: what it does, an example, its flags, and the function that does it."""
+    """A command: what it does, an example, its flags, the function that does it, its configs."""
 
     summary: str
     example: str
     define: Callable[[flags.FlagValues, list[str]], None]
     run: Callable[[flags.FlagValues], None]
+    config: type[Config] = Config
 
 
 class _ConfigFile(flags.ArgumentParser):
@@ -302,6 +303,7 @@ COMMANDS = {
         "regjax study --config=configs/study_digits.py --workdir=runs/study_digits",
         _define_study,
         _study,
+        StudyConfig,
     ),
     "report": Command(
         "write a study's report anew, finished or not",
@@ -399,7 +401,9 @@ def _help(name: str, command: Command, values: flags.FlagValues) -> str:
     fields = []
     if "config" in values:
         fields = ["", "config fields and their defaults (--config.FIELD=VALUE):"]
-        fields += [f"  {field} = {value!r}" for field, value in config_lib.flatten(Config())]
+        fields += [
+            f"  {field} = {value!r}" for field, value in config_lib.flatten(command.config())
+        ]
     head = [f"usage: {command.example}", "", f"regjax {name}: {command.summary}.", "", "flags:"]
     return "\n".join([*head, *own, *fields])
 

@@ -251,7 +251,7 @@ class OptimizerConfig(Fields):
     epsilon: Number = traced(None, "(0, inf)")  # all but sgd
     weight_decay: Number = traced(None, "[0, inf)")  # None: adamw its convention's, others none
     decay: str = one_of("default", "default", "coupled", "decoupled", "independent")
-    decay_mask: str = "kernels"  # as penalty.mask
+    decay_mask: str = "kernels"  # as penalty.mask; torch and optax decay all parameters
     clip: str = one_of("none", "none", "norm", "value", "leaf_norm", "adaptive")
     clip_threshold: float = traced(1.0, "(0, inf)")
     noise: float = traced(0.0, "[0, inf)", off=0)  # η of the gradients' noise, as 0.3
@@ -259,7 +259,8 @@ class OptimizerConfig(Fields):
     sam_rho: float = traced(0.0, "[0, inf)", off=0)  # sharpness-aware minimization, as 0.05
     average: str = one_of("none", "none", "ema", "swa")  # weights that are evaluated instead
     average_decay: float = traced(0.999, "[0, 1)")  # ema
-    average_start: float = traced(0.0, "[0, inf)")  # swa: epochs before the first that counts
+    # swa: epochs before the first that counts; until then the weights themselves are evaluated
+    average_start: float = traced(0.0, "[0, inf)")
     average_every: float = traced(1.0, "(0, inf)")  # swa: epochs from one to the next
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
@@ -282,7 +283,7 @@ class StoppingConfig(Fields):
     min_delta: float = traced(0.0, "[0, inf)")  # patience
     start_epoch: int = traced(0, "[0, inf)")  # patience: epochs before it are not misses
     alpha: float = traced(5.0, "[0, inf)")  # gl: percent; pq
-    strip: int = traced(5, "[1, inf)")  # pq, up: epochs between looks
+    strip: int = traced(5, "[1, inf)")  # pq, up: evaluated epochs between looks
     strips: int = traced(3, "[1, inf)")  # up: strips in a row that rise
     stop_on_nan: bool = True
     refit: str = one_of("none", "none", "restart", "continue")
@@ -356,7 +357,7 @@ class StudyConfig(Config):
     study: SearchConfig = field(default_factory=SearchConfig)
 
 
-FLOAT32_MAX = 3.4028234e38
+FLOAT32_MIN, FLOAT32_MAX = 1.1754944e-38, 3.4028234e38  # below the first, a CPU may take it for 0
 
 # What differs from machine to machine and does not change a result.
 PLACES = (
@@ -621,7 +622,7 @@ def _checked_tuple(value: Any, hint: Any, metadata: Any, name: str) -> tuple[Any
 
 
 def _checked_container(value: Any, kind: Any, name: str) -> Any:
-    """A list or dict, as it is; `regjax.study.plan` looks at what is in it."""
+    """A list or dict, as it is; `regjax.studies.plan` looks at what is in it."""
     if not isinstance(value, kind):
         raise InputError(f"{name} is {value!r}, expected a {kind.__name__}")
     if kind is dict:
@@ -643,7 +644,8 @@ def _checked_value(value: Any, hint: Any, metadata: Any, name: str) -> Any:
         article = "an int" if kind is int else f"a {kind.__name__}"
         raise InputError(f"{name} is {value!r} ({type(value).__name__}), expected {article}")
     value = kind(value)  # pyright: ignore[reportArgumentType] - None ended above
-    if kind is float and math.isfinite(value) and abs(value) > FLOAT32_MAX:
+    size = abs(value) if kind is float and math.isfinite(value) else 0.0
+    if size and not FLOAT32_MIN <= size <= FLOAT32_MAX:
         raise InputError(f"{name} is {value}, expected a number that float32 can hold")
     choices, interval = metadata.get("choices"), metadata.get("interval")
     prefix = metadata.get("prefix")

@@ -35,7 +35,7 @@ def _data(parts: Any) -> str | None:
             f"data.valid is empty but stopping.monitor is '{config.stopping.monitor}'; give "
             "data.valid a size, or monitor train_loss"
         )
-    if augmentation.changes_images(config.augment) and len(data.input_shape) != 3:
+    if augmentation.changes_images(config.augment, parts.strengths) and len(data.input_shape) != 3:
         return (
             f"augment is for images, but the examples of {config.data.name} have the shape "
             f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"

@@ -125,7 +125,7 @@ def weighted_mean(total: PyTree, weight: jax.Array, count: int) -> PyTree:
     """The mean of `count` parts that were `weighted` and summed; of whole numbers, as a counter's,
     unweighted.
 
-    >>> weighted_mean({"mean": jnp.ones(1), "seen": jnp.full(1, 4)}, jnp.float32(4), 2)
+    >>> weighted_mean({"mean": jnp.ones(1), "seen": jnp.array([4])}, jnp.float32(4), 2)
     {'mean': Array([0.25], dtype=float32), 'seen': Array([2], dtype=int32)}
     """
     return jax.tree.map(lambda x: (x / weight).astype(x.dtype) if _real(x) else x // count, total)

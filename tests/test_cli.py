@@ -121,6 +121,7 @@ def test_help_and_version() -> None:
     for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["show", "-h"]):
         assert "regjax" in good(*arguments)
     assert "optimizer.learning_rate = 0.001" in good("train", "--help")
+    assert "study.trials = " in good("study", "--help")
     assert good("--version").startswith("regjax ")
 
 
@@ -273,6 +274,10 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         "no field name": ([*train, DIGITS, "--config.=3"], "there is no config field ''"),
         "beyond float32": (
             [*train, DIGITS, "--config.optimizer.learning_rate=1e300"],
+            "that float32 can hold",
+        ),
+        "below float32": (
+            [*train, DIGITS, "--config.optimizer.learning_rate=1e-50"],
             "that float32 can hold",
         ),
         "config async": (
