@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regjax.transforms.common import check_given
+
 PyTree = Any
 Number = jax.Array | float
 
@@ -33,8 +35,7 @@ def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
         return AverageState(zero, zero, jax.tree.map(jnp.copy, params))
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> Any:
-        if params is None:
-            raise ValueError("an average needs the parameters: tx.update(grads, state, params)")
+        check_given(params, "an average")
         counted, n = counts(state.count), state.averaged
 
         def move(a: jax.Array, w: jax.Array) -> jax.Array:

@@ -40,6 +40,18 @@ def value(strength: Strength, count: jax.Array) -> Any:
     return strength(count) if callable(strength) else strength
 
 
+def check_given(params: PyTree, step: str) -> None:
+    """Raises unless a step that needs the parameters was given them.
+
+    >>> check_given(None, "an average")
+    Traceback (most recent call last):
+    ...
+    ValueError: an average needs the parameters: tx.update(grads, state, params)
+    """
+    if params is None:
+        raise ValueError(f"{step} needs the parameters: tx.update(grads, state, params)")
+
+
 def masked(tx: optax.GradientTransformation, mask: trees.Rule) -> optax.GradientTransformation:
     """Applies a transformation to the parameters whose path matches a rule.
 

@@ -1,13 +1,14 @@
 """Steps that look at where the update leads: proximal steps and projections, last in a chain."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import optax
 
 from regjax import trees
-from regjax.transforms.common import Count, Strength, masked, start, value
+from regjax.transforms.common import Count, Strength, check_given, masked, start, value
 
 PyTree = Any
 
@@ -57,16 +58,11 @@ def project(
     >>> optax.apply_updates(w, tx.update(w, tx.init(w), w)[0]).ravel()
     Array([1., 0.], dtype=float32)
     """
-
-    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Count]:
-        return _towards(projection, updates, params), Count(state.count + 1)
-
-    return masked(optax.GradientTransformation(start, update), mask)
+    return masked(optax.stateless(partial(_towards, projection)), mask)
 
 
 def _towards(function: Callable[[PyTree], PyTree], updates: PyTree, params: PyTree) -> PyTree:
     """The update that leads to function(params + updates)."""
-    if params is None:
-        raise ValueError("this step needs the parameters: tx.update(grads, state, params)")
+    check_given(params, "this step")
     target = function(optax.apply_updates(params, updates))
     return jax.tree.map(lambda new, w: new - w, target, params)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from regjax import trees
-from regjax.transforms.common import Count, Strength, masked, start, value
+from regjax.transforms.common import Count, Strength, check_given, masked, start, value
 
 PyTree = Any
 
@@ -33,8 +33,7 @@ def add_penalty(
     """
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Count]:
-        if params is None:
-            raise ValueError("add_penalty needs the parameters: tx.update(grads, state, params)")
+        check_given(params, "add_penalty")
         scale = value(strength, state.count)
         gradient = jax.grad(penalty)(params)
         updates = jax.tree.map(lambda g, d: g + (scale * d).astype(g.dtype), updates, gradient)
@@ -76,8 +75,7 @@ def decoupled_decay(
     """
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Count]:
-        if params is None:
-            raise ValueError("decoupled_decay needs the parameters: tx.update(g, state, params)")
+        check_given(params, "decoupled_decay")
         scale = value(strength, state.count) * value(learning_rate, state.count)
 
         def decay(u: jax.Array, w: jax.Array) -> jax.Array:
