@@ -8,12 +8,15 @@ import gc
 import logging
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import absl.logging
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from regjax import trees
@@ -102,7 +105,7 @@ class Checkpoints:
             return
         if not run.progress.position and run.epoch == run.stopping.best_epoch:
             self._policy.best = best = number
-        about = about | {"best": best, "structure": _structure(run)}
+        about |= {"best": best, "structure": _structure(run), "checksum": _checksum(run)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
             about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
@@ -147,7 +150,8 @@ class Checkpoints:
                 f"'{self._directory}' has no checkpoint {number}, the best; start again in a new "
                 "--workdir"
             )
-        there, here = self.about(number)["structure"], _structure(template)
+        about = self.about(number)
+        there, here = about["structure"], _structure(template)
         if there != here:
             name = min(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
             raise InputError(
@@ -159,16 +163,22 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes)  # pyright: ignore[reportCallIssue]
         )
-        return self._restore(number, args)["state"]
+        run = self._restore(number, args)["state"]
+        if about.get("checksum") not in (None, _checksum(run)):
+            raise self._damaged(number, "its values are not those that were saved")
+        return run
 
     def _restore(self, number: int, args: Any) -> Any:
         restored, failure = _attempt(lambda: self._manager.restore(number, args=args))
         if failure:
-            raise InputError(
-                f"checkpoint '{self._directory / str(number)}' is damaged ({failure}); delete that "
-                "folder to go on from an earlier one, or start in a new --workdir"
-            )
+            raise self._damaged(number, failure)
         return restored
+
+    def _damaged(self, number: int, reason: str) -> InputError:
+        return InputError(
+            f"checkpoint '{self._directory / str(number)}' is damaged ({reason}); delete that "
+            "folder to go on from an earlier one, or start in a new --workdir"
+        )
 
     def _write(self, call: Callable[[], Any]) -> None:
         _, failure = _attempt(call)
@@ -215,3 +225,15 @@ def _structure(run: RunState) -> dict[str, str]:
     """The path, shape and dtype of every array."""
     leaves = jax.tree_util.tree_leaves_with_path(run)
     return {trees.path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _checksum(run: RunState) -> int | None:
+    """Of all values; None where a process has only some of them."""
+    total = 0
+    for leaf in jax.tree.leaves(run):
+        if not leaf.is_fully_addressable:
+            return None
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        plain = jax.random.key_data(leaf) if is_key else leaf
+        total = zlib.crc32(np.asarray(plain).tobytes(), total)
+    return total

@@ -579,6 +579,12 @@ def _optimizer_conflict(config: Config) -> str | None:
     optimizer = config.optimizer
     if optimizer.nesterov and optimizer.momentum == 0:
         return "optimizer.nesterov needs optimizer.momentum above 0; set it, e.g. to 0.9"
+    first = optimizer.average_start + optimizer.average_every
+    if optimizer.average == "swa" and first > config.epochs:
+        return (
+            f"optimizer.average is 'swa', which begins after epoch {first:g} (average_start + "
+            f"average_every), but there are {config.epochs}; lower these, or raise epochs"
+        )
     if optimizer.name == "adamw" and optimizer.decay == "coupled":
         return (
             "optimizer.decay is 'coupled', but what makes optimizer.name 'adamw' is decoupled "
@@ -759,7 +765,12 @@ def from_json(text: str, source: str, kind: type[AnyConfig] = Config) -> AnyConf
         if not isinstance(values, dict):
             raise ValueError(f"holds a {type(values).__name__}, expected an object")
     except ValueError as error:
-        raise InputError(f"'{source}' is not a regjax config: {error}") from error
+        raise InputError(
+            f"'{source}' is not a regjax config: {error}; restore it, or give another folder"
+        ) from error
+    if ("study" in values) != (kind is StudyConfig):
+        there, here = ("study", "run") if "study" in values else ("run", "study")
+        raise InputError(f"'{source}' is of a {there}, expected that of a {here}")
     try:
         return check(_from_dict(kind, values))
     except InputError as error:

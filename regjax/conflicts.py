@@ -3,18 +3,19 @@
 Each check is given `assembly.Assembled`, which imports this module, and returns one line or None.
 """
 
+import math
 from typing import Any
 
 import jax
 
-from regjax import augmentation, models, optimizer, trees
+from regjax import augmentation, models, optimizer, parallel, trees
 from regjax.averaging import STATISTICS
 from regjax.config import flatten
 
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero)
+    checks = (_data, _memory, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -41,6 +42,21 @@ def _data(parts: Any) -> str | None:
             f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"
         )
     return None
+
+
+def _memory(parts: Any) -> str | None:
+    """What no device can hold: a compiler would hang or end the process over it."""
+    there = parallel.memory()
+    leaves = jax.tree.leaves(parts.shapes().train)
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    needed //= parts.config.parallel.shards
+    if there is None or needed <= there:
+        return None
+    return (
+        f"the network and its optimizer would take {needed / 2**30:,.1f} GiB of a device's "
+        f"{there / 2**30:,.1f}; make model.widths, model.channels or model.depth smaller, or raise "
+        "parallel.shards"
+    )
 
 
 def _stream(parts: Any) -> str | None:

@@ -1,6 +1,7 @@
 """The devices of a run: where its state and its data lie, and its functions compiled for them."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -123,6 +124,21 @@ class Parallel(NamedTuple):
 ALONE = Parallel()
 
 
+def memory() -> int | None:
+    """The bytes that a device has, or where it does not tell, this machine; None: not known.
+
+    >>> (memory() or 2**40) > 2**28
+    True
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
 def on_devices(config: ParallelConfig) -> Parallel:
     """Returns what a config asks for of the devices there are.
 
@@ -132,6 +148,11 @@ def on_devices(config: ParallelConfig) -> Parallel:
     >>> on_devices(ParallelConfig("single")).spread.parts
     1
     """
+    if config.mode == "single" and config.devices > 1:
+        raise InputError(
+            f"parallel.mode is 'single' but parallel.devices is {config.devices}; set the mode to "
+            "jit or pmap, or devices to auto"
+        )
     there = sorted(jax.devices(), key=lambda device: device.process_index)
     asked = 1 if config.mode == "single" else config.devices or len(there)
     if asked > len(there):

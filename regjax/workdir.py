@@ -69,6 +69,8 @@ class Workdir:
             raise InputError(
                 f"--workdir '{self.path}' holds no run (no config.json); `regjax train` makes one"
             ) from error
+        except NotADirectoryError as error:
+            raise InputError(f"--workdir '{self.path}' is a file; give a folder") from error
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"'{self.config}' cannot be read: {error}") from error
         return config_lib.from_json(text, str(self.config))

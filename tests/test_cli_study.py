@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from regjax.config import Config, StudyConfig, to_json
+
 from .conftest import ROOT
 from .test_cli import DIGITS, good, here, refused, regjax
 
@@ -160,6 +162,7 @@ def test_bad_studies_end_with_one_line(
         "workdir a file": ([config, f"--workdir={tmp_path / 'file'}"], "is a file"),
         "storage kind": ([config, fresh, "--storage=redis"], "of no known kind"),
         "storage away": ([config, fresh, "--storage=sqlite:////no/x.db"], "cannot be used"),
+        "storage in memory": ([config, fresh, "--storage=sqlite://"], "of one process"),
         "storage of another": (
             [config, fresh, f"--storage=journal:{path / 'journal.log'}", every],
             "another study named 'study'",
@@ -176,3 +179,26 @@ def test_bad_studies_end_with_one_line(
     assert not wrong, json.dumps(wrong, indent=2)
     assert (path / "journal.log").read_bytes().startswith(before)  # Optuna notes who looked
     assert "holds no study" in refused("report", f"--workdir={tmp_path / 'nowhere'}", run=here)
+    report = (path / "report.md").read_text()
+    for storage in (f"sqlite:///{tmp_path / 'typo.db'}", f"journal:{tmp_path / 'typo.log'}"):
+        assert "does not exist" in refused("report", there, f"--storage={storage}", run=here)
+    assert (path / "report.md").read_text() == report
+    assert not list(tmp_path.glob("typo*"))
+
+
+def test_a_runs_folder_is_no_studys_nor_the_other_way_round(config: str, tmp_path: Path) -> None:
+    run, study = tmp_path / "run", tmp_path / "study"
+    for folder, kind in ((run, Config()), (study, StudyConfig())):
+        folder.mkdir()
+        (folder / "config.json").write_text(to_json(kind))
+    before = list(run.iterdir())
+    assert "is of a run, expected that of a study" in refused(
+        "report", f"--workdir={run}", run=here
+    )
+    assert "is of a run" in refused("study", config, f"--workdir={run}", run=here)
+    assert [p for p in run.iterdir() if p.name != ".lock"] == before
+    for command in (["train", DIGITS], ["evaluate"], ["inspect"]):
+        assert "is of a study" in refused(*command, f"--workdir={study}", run=here)
+    assert "does not exist, so there are no trials" in refused(
+        "report", f"--workdir={study}", run=here
+    )

@@ -61,6 +61,10 @@ def test_unknown_field_is_refused_with_the_closest() -> None:
         ({"optimizer": OptimizerConfig(name="adm")}, "(did you mean 'adam'?)"),
         ({"optimizer": OptimizerConfig(nesterov=True)}, "needs optimizer.momentum above 0"),
         ({"optimizer": OptimizerConfig("adamw", decay="coupled")}, "set optimizer.name to adam"),
+        (
+            {"optimizer": OptimizerConfig(average="swa", average_start=9.5), "epochs": 10},
+            "begins after epoch 10.5",
+        ),
         ({"optimizer": OptimizerConfig(b1="x")}, "optimizer.b1 is 'x' (str), expected a float"),
         ({"optimizer": OptimizerConfig(epsilon=0.0)}, "optimizer.epsilon is 0.0, expected"),
         ({"penalty": PenaltyConfig("entropy", 0.1, mode="proximal")}, "no proximal operator"),

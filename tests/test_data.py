@@ -237,6 +237,13 @@ def test_csv_numbers_categories_and_classes(tmp_path: Path) -> None:
     assert loaded.labels[:4].tolist() == [0, 1, 0, 1]
 
 
+def test_csv_with_a_delimiter_at_the_end_of_each_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,label\n" + "1,2,0,\n3,4,1,\n" * 2)
+    pool = data_lib.load(DataConfig(f"csv:{tmp_path / 't.csv'}", target="label"))
+    np.testing.assert_array_equal(pool.images, [[1, 2], [3, 4]] * 2)
+    np.testing.assert_array_equal(pool.labels, [0, 1] * 2)
+
+
 def test_csv_is_filled_and_scaled_by_its_training_split_alone(tmp_path: Path) -> None:
     values = np.arange(40.0)
     values[::3] = np.nan
@@ -328,6 +335,8 @@ def test_bad_tables_are_refused(case: str, tmp_path: Path) -> None:
         (b"a,label\n", "has no rows"),
         (b"label\n0\n1\n0\n1\n", "no column beside"),
         (bytes(range(256)), "cannot be read as a table"),
+        (b"a,label\n1,2,0\n3,4,1\n", "cannot be read as a table: Length of header"),
+        (b"a,label,label\n1,0,0\n3,1,1\n", "has two columns 'label'; rename one"),
     ],
 )
 def test_files_that_are_no_table_are_refused(

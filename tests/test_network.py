@@ -169,3 +169,10 @@ def test_units_of_zeros_have_no_norm(model: dict[str, Any], said: str) -> None:
         assembly.assemble(config)
     config.model.kernels = "standardized"
     assert assembly.assemble(config)
+
+
+def test_what_no_device_can_hold_is_refused() -> None:
+    """A compiler would hang over it."""
+    config = Config(data=DataConfig(train=100), model=ModelConfig(widths=(10**6, 10**6)))
+    with pytest.raises(InputError, match="would take 11,"):
+        assembly.assemble(config)

@@ -70,6 +70,27 @@ def number(input_shape, classes):
 def flat(input_shape, classes):
     return lambda key, x: {}, lambda params, x: jnp.zeros((len(x), 2))
 
+class Nothing(nn.Module):
+    classes: int
+
+    def __call__(self, x):
+        return jnp.zeros((len(x), self.classes))
+
+def whole(input_shape, classes):
+    def init(key, x):
+        return jnp.zeros((64, classes), int)
+    return init, lambda params, x: x.reshape(len(x), -1) @ params.astype(float)
+
+def counts(input_shape, classes):
+    def init(key, x):
+        return jnp.zeros((64, classes))
+    return init, lambda params, x: (x.reshape(len(x), -1) @ params).astype(int)
+
+def leaves(input_shape, classes):
+    def init(key, x):
+        raise SystemExit(5)
+    return init, init
+
 def breaks(input_shape, classes):
     return lambda key, x: {}, lambda params, x: x @ jnp.ones((3, 3))
 """
@@ -153,6 +174,10 @@ def test_whole_numbers_stay_whole_on_many_devices(own: str) -> None:
         ("number", "gave a int, expected a flax.linen.Module"),
         ("flat", "gives (2, 2) for inputs (2, 8, 8, 1), expected logits of (2, 10)"),
         ("breaks", "fails on inputs"),
+        ("leaves", "fails on inputs (2, 8, 8, 1): SystemExit: 5"),
+        ("Nothing", "has parameters of none, expected floats"),
+        ("whole", "has parameters of int32, expected floats"),
+        ("counts", "has logits of int32, expected floats"),
         ("", "expected file:PATH:NAME"),
     ],
 )

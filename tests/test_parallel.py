@@ -290,6 +290,7 @@ def test_divided_parameters_are_gathered_once_a_step() -> None:
     ("options", "message"),
     [
         ({"devices": 9}, "parallel.devices is 9, but there are 8"),
+        ({"mode": "single", "devices": 2}, "set the mode to jit or pmap"),
         ({"mode": "pmap", "shards": 2}, "parallel.mode 'pmap' cannot"),
         ({"shards": 3}, "does not divide the 8 devices"),
     ],

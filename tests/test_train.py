@@ -310,6 +310,20 @@ def test_a_torn_checkpoint_is_told_and_nothing_is_lost(
     assert not (path / "result.json").exists()
 
 
+def test_a_flipped_bit_of_a_checkpoint_is_told(done: Path, tmp_path: Path) -> None:
+    """In the values themselves, which nothing else would notice."""
+    path = shutil.copytree(done, tmp_path / "run")
+    with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
+        best = checkpoints.best()
+    files = [f for f in (path / "checkpoints" / str(best)).rglob("d/*") if f.is_file()]
+    file = max(files, key=lambda f: f.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged"):
+        evaluate_lib.evaluate(path, "test")
+
+
 def test_another_runs_checkpoints_are_refused(done: Path, tmp_path: Path) -> None:
     wide = config(model=ModelConfig(widths=(17,), norm="batch", dropout_rate=0.1))
     other = tmp_path / "other"

@@ -1,5 +1,6 @@
 """A user's own table: a CSV file with a header, one column of which is what to predict."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,25 @@ def _read(path: str) -> Any:
 
     file = Path(path).expanduser()
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
+        what = "is no file" if file.exists() else "does not exist"
         raise InputError(f"csv file '{path}' {what}; give the path of a table with a header")
     try:
         with file.open(encoding="utf-8-sig") as opened:
             head = opened.readline()
         delimiter = max(DELIMITERS, key=head.count)
-        table = pd.read_csv(file, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+        options: Any = {"sep": delimiter, "encoding": "utf-8-sig", "skipinitialspace": True}
+        with warnings.catch_warnings():  # of rows longer than the header, which it would cut
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(file, index_col=False, **options)
+        names = pd.read_csv(file, header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
+    except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"csv file '{path}' cannot be read as a table: {reason}") from error
+        raise InputError(
+            f"csv file '{path}' cannot be read as a table: {reason}; save it as UTF-8 text, a "
+            "header first, with as many fields in every row"
+        ) from error
+    if len(twice := names[names.duplicated()]):
+        raise InputError(f"csv file '{path}' has two columns '{twice.iloc[0]}'; rename one")
     if not len(table):
         raise InputError(f"csv file '{path}' has no rows; there is nothing to train on")
     return table

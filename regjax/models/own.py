@@ -135,17 +135,17 @@ def _check(network: Own, name: str, input_shape: tuple[int, ...], classes: int) 
     """Runs it on shapes alone."""
     x = jax.ShapeDtypeStruct((2, *input_shape), "float32")
 
-    def whole(key: jax.Array, x: jax.Array) -> jax.Array:
+    def whole(key: jax.Array, x: jax.Array) -> tuple[jax.Array, Any]:
         variables = network.init(key, x, train=False)
         inference = network.apply(variables, x, train=False, mutable=[])[0]
         others = [name for name in variables if name != "params"]
         flags = {"train": True, "mask": jnp.ones(len(x)), "dropout_rate": jnp.float32(0.5)}
         network.apply(variables, x, **flags, rngs={keys.DROPOUT: key}, mutable=others)
-        return inference
+        return inference, variables.get("params", {})
 
     try:
-        shape = jax.eval_shape(whole, jax.random.key(0), x)
-    except Exception as error:
+        shape, params = jax.eval_shape(whole, jax.random.key(0), x)
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(f"model.name: '{name}' fails on inputs {x.shape}: {reason}") from error
     if getattr(shape, "shape", None) != (2, classes):
@@ -154,3 +154,8 @@ def _check(network: Own, name: str, input_shape: tuple[int, ...], classes: int) 
             f"model.name: '{name}' gives {given} for inputs {x.shape}, expected logits of "
             f"(2, {classes})"
         )
+    kinds = {"parameters": jax.tree.leaves(params), "logits": [shape]}
+    for what, leaves in kinds.items():
+        if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+            given = ", ".join({str(leaf.dtype) for leaf in leaves}) or "none"
+            raise InputError(f"model.name: '{name}' has {what} of {given}, expected floats")

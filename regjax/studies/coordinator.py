@@ -127,12 +127,12 @@ def read(path: str | Path, storage: str = "") -> StudyResult:
     """
     workdir = Path(path).expanduser()
     study = folder.read_config(workdir)
-    return _look(study, _ledgers(study, storage, workdir))
+    return _look(study, _ledgers(study, storage, workdir, new=False))
 
 
-def _ledgers(study: StudyConfig, storage: str, workdir: Path) -> list[Ledger]:
-    opened = open_storage(storage, workdir)
-    return [Ledger(opened, study, phase) for phase in ("search", "confirm")]
+def _ledgers(study: StudyConfig, storage: str, workdir: Path, new: bool = True) -> list[Ledger]:
+    opened = open_storage(storage, workdir, new)
+    return [Ledger(opened, study, phase, new=new) for phase in ("search", "confirm")]
 
 
 def _look(study: StudyConfig, ledgers: list[Ledger]) -> StudyResult:

@@ -24,6 +24,8 @@ def read_config(workdir: Path) -> StudyConfig:
         raise InputError(
             f"--workdir '{workdir}' holds no study (no {CONFIG}); `regjax study` makes one"
         ) from error
+    except NotADirectoryError as error:
+        raise InputError(f"--workdir '{workdir}' is a file; give a folder") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{workdir / CONFIG}' cannot be read: {error}") from error
     return config_lib.from_json(text, str(workdir / CONFIG), StudyConfig)
@@ -39,7 +41,6 @@ def claim(workdir: Path, study: StudyConfig) -> None:
         raise InputError(f"--workdir '{workdir}' is a file; give a folder")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "workers").mkdir(exist_ok=True)
         with filelock.FileLock(workdir / ".lock"):  # others may come at the same time
             if not (workdir / CONFIG).exists():
                 write(workdir / CONFIG, config_lib.to_json(study))
@@ -48,6 +49,7 @@ def claim(workdir: Path, study: StudyConfig) -> None:
                 f"--workdir '{workdir}' holds a study with another config "
                 f"({'; '.join(differences)}); give another --workdir or the same config"
             )
+        (workdir / "workers").mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
             f"--workdir '{workdir}' cannot be written: {error.strerror or error}"

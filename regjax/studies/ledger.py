@@ -84,9 +84,10 @@ class Ledger:
       phase: `search` or `confirm`.
       worker: who asks; None: only looks.
       local: whether only workers of this folder can see the storage.
+      new: whether a study that is not there is begun.
 
     Raises:
-      InputError: the storage holds another study of this name.
+      InputError: the storage holds another study of this name, or none.
     """
 
     def __init__(
@@ -96,13 +97,19 @@ class Ledger:
         phase: str,
         worker: Worker | None = None,
         local: bool = False,
+        new: bool = True,
     ) -> None:
         search = study.study
         self._config, self._worker, self._local = search, worker, local
         direction = "maximize" if maximized(search.objective) else "minimize"
+        name = search.name if phase == "search" else f"{search.name} ({phase})"
+        if not new and name not in optuna.get_all_study_names(storage):
+            raise InputError(
+                f"the storage holds no study named '{name}'; give the --storage of the study"
+            )
         self._study = optuna.create_study(
             storage=storage,
-            study_name=search.name if phase == "search" else f"{search.name} ({phase})",
+            study_name=name,
             direction=direction,
             sampler=_Seeded(search, study.seed),
             pruner=_pruner(search),

@@ -58,19 +58,28 @@ def _cut_torn_line(file: Any) -> None:
         file.truncate(end)
 
 
-def open_storage(url: str, workdir: Path) -> BaseStorage:
+def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
     """Opens a study's storage.
 
     Args:
       url: "" for the journal file of the workdir, `journal:PATH`, a database's URL as SQLAlchemy
         has it (`sqlite:///PATH`, `postgresql+psycopg://...`), or Optuna's proxy `grpc://HOST:PORT`.
       workdir: the study's folder.
+      new: whether a file that is not there is made.
 
     Raises:
       InputError: a URL of another kind, or a storage that cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind, _, rest = url.partition(":")
+    given = f"--storage '{_without_password(url)}'" if url else f"'{workdir / JOURNAL}'"
+    if url.partition("?")[0] in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        raise InputError(f"{given} is in the memory of one process; give a file, sqlite:///PATH")
+    file = _file(url, workdir)
+    if not new and file and not file.exists():
+        raise InputError(
+            f"'{file}' does not exist, so there are no trials; give the --storage of the study"
+        )
     try:
         if kind in ("", "journal"):
             path = Path(rest).expanduser() if rest else workdir / JOURNAL
@@ -88,14 +97,25 @@ def open_storage(url: str, workdir: Path) -> BaseStorage:
             return _database(url)
     except Exception as error:  # each database's driver has its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"--storage '{_without_password(url)}' cannot be used ({reason}); check that it is "
-            "there, that it may be written, and that its driver is installed (extra 'storages')"
-        ) from error
+        check = "check that it is a whole journal of Optuna's, and that it may be written"
+        if kind not in ("", "journal"):
+            check = "check that it is there, that it may be written, and that its driver is "
+            check += "installed (extra 'storages')"
+        raise InputError(f"{given} cannot be used ({reason}); {check}") from error
     raise InputError(
         f"--storage '{url}' is of no known kind, expected journal:PATH, sqlite:///PATH, "
         "postgresql+psycopg://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"
     )
+
+
+def _file(url: str, workdir: Path) -> Path | None:
+    """The file that a storage is; None: it is none."""
+    if not url:
+        return workdir / JOURNAL
+    for start in ("journal:", "sqlite:///"):
+        if url.startswith(start):
+            return Path(url.removeprefix(start).partition("?")[0]).expanduser()
+    return None
 
 
 def _database(url: str) -> BaseStorage:
