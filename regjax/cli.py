@@ -466,6 +466,8 @@ def run() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         else:
             stream.reconfigure(errors="replace")  # a terminal in the C locale has no "×"
+    if os.environ.get("COLUMNS") == "0":  # rich would print nothing
+        del os.environ["COLUMNS"]
     code = main(sys.argv[1:])
     for number in ENDS:  # all is done, which a signal while Python ends would deny
         signal.signal(number, signal.SIG_IGN)

@@ -82,7 +82,11 @@ class BatchNorm(_Norm):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, train: bool, mask: jax.Array | None = None, pool: Pool | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
     ) -> jax.Array:
         """Normalizes by the batch in training, by the running statistics otherwise."""
         preset, shape = PRESETS[self.preset], (x.shape[-1],)
@@ -92,7 +96,8 @@ class BatchNorm(_Norm):
         if not train:
             running = (per_channel(mean.value, x.ndim), per_channel(variance.value, x.ndim))
             return picked(normalize(x, *running, *affine, epsilon), pool)
-        y, stats = self._normalize(x, affine, mask, epsilon, mean.value, variance.value, pool)
+        running = mean.value, variance.value
+        y, stats = self._normalize(x, affine, mask, epsilon, running, pool)
         if not self.is_initializing():
             momentum = preset.momentum if self.momentum is None else self.momentum
             for old, new in zip((mean, variance), self._measured(stats), strict=True):
@@ -105,11 +110,10 @@ class BatchNorm(_Norm):
         affine: Affine,
         mask: jax.Array | None,
         epsilon: float,
-        mean: jax.Array,
-        variance: jax.Array,
+        running: tuple[jax.Array, jax.Array],
         pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
-        del mean, variance
+        del running
         axis_name = None if self.is_initializing() else self.axis_name
         return batch_norm(x, *affine, mask, epsilon, axis_name, pool)
 
@@ -133,11 +137,10 @@ class GhostBatchNorm(BatchNorm):
         affine: Affine,
         mask: jax.Array | None,
         epsilon: float,
-        mean: jax.Array,
-        variance: jax.Array,
+        running: tuple[jax.Array, jax.Array],
         pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
-        del mean, variance
+        del running
         return by_group(x, self.groups, *affine, mask, epsilon, pool)
 
     def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
@@ -161,12 +164,11 @@ class BatchRenorm(BatchNorm):
         affine: Affine,
         mask: jax.Array | None,
         epsilon: float,
-        mean: jax.Array,
-        variance: jax.Array,
+        running: tuple[jax.Array, jax.Array],
         pool: Pool | None,
     ) -> tuple[jax.Array, Statistics]:
         bounds = (self.r_max, self.d_max)
-        return batch_renorm(x, mean, variance, *affine, mask, *bounds, epsilon, pool)
+        return batch_renorm(x, *running, *affine, mask, *bounds, epsilon, pool)
 
 
 class LayerNorm(_Norm):
