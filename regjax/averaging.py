@@ -13,7 +13,7 @@ from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.models import OWN
 from regjax.network import Network
-from regjax.spread import ALONE, Spread, weighted, weighted_mean
+from regjax.spread import ALONE, Spread, is_real, weighted, weighted_mean
 
 PyTree = Any
 STATISTICS = "batch_stats"  # the collection of running statistics, in Flax's word
@@ -98,6 +98,4 @@ def _shares(config: Config, running: PyTree, after: Callable[[PyTree], PyTree]) 
 
 def _of_batch(running: jax.Array, after: jax.Array, share: jax.Array | float) -> jax.Array:
     """A batch's statistics; a whole number, as a counter's, is what it is after the batch."""
-    if not jnp.issubdtype(running.dtype, jnp.floating):
-        return after
-    return running + (after - running) / share
+    return running + (after - running) / share if is_real(running) else after

@@ -105,7 +105,7 @@ class Checkpoints:
             return
         if not run.progress.position and run.epoch == run.stopping.best_epoch:
             self._policy.best = best = number
-        about |= {"best": best, "structure": _structure(run), "checksum": _checksum(run)}
+        about = about | {"best": best, "structure": _structure(run), "checksum": _checksum(run)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(run),  # pyright: ignore[reportCallIssue]
             about=ocp.args.JsonSave(about),  # pyright: ignore[reportCallIssue]
@@ -164,7 +164,8 @@ class Checkpoints:
             state=ocp.args.StandardRestore(shapes)  # pyright: ignore[reportCallIssue]
         )
         run = self._restore(number, args)["state"]
-        if about.get("checksum") not in (None, _checksum(run)):
+        saved, found = about.get("checksum"), _checksum(run)
+        if None not in (saved, found) and saved != found:
             raise self._damaged(number, "its values are not those that were saved")
         return run
 

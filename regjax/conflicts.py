@@ -10,7 +10,6 @@ import jax
 
 from regjax import augmentation, models, optimizer, parallel, trees
 from regjax.averaging import STATISTICS
-from regjax.config import flatten
 
 
 def find(parts: Any) -> str | None:
@@ -200,16 +199,14 @@ def _zero(parts: Any) -> str | None:
     matches = trees.matcher(model.kernels_mask)
     shapes = [leaf.shape for path, leaf in params if matches(trees.path_name(path))]
     wide = any(shape[-1] > shape[-2] for shape in shapes if len(shape) > 1)
-    reasons = {
-        "model.rescale": model.rescale == "fixup",
-        "model.initializer": model.initializer == "zeros"
-        or (model.initializer == "identity" and model.kernels == "weight_norm" and wide),
-    }
-    for name, zero in reasons.items():
-        if zero:
-            value = dict(flatten(parts.config))[name]
-            return (
-                f"{name} is '{value}', which starts units at 0, but model.kernels is "
-                f"'{model.kernels}', which divides by their length; change either"
-            )
-    return None
+    some = model.initializer == "identity" and model.kernels == "weight_norm" and wide
+    if model.rescale == "fixup":
+        given = "model.rescale is 'fixup'"
+    elif model.initializer == "zeros" or some:
+        given = f"model.initializer is '{model.initializer}'"
+    else:
+        return None
+    return (
+        f"{given}, which starts units at 0, but model.kernels is '{model.kernels}', which divides "
+        "by their length; change either"
+    )

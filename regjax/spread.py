@@ -118,7 +118,7 @@ def weighted(statistics: PyTree, weight: jax.Array) -> PyTree:
     >>> weighted({"mean": jnp.ones(1), "seen": jnp.ones(1, int)}, jnp.float32(3))
     {'mean': Array([3.], dtype=float32), 'seen': Array([1], dtype=int32)}
     """
-    return jax.tree.map(lambda x: (x * weight).astype(x.dtype) if _real(x) else x, statistics)
+    return jax.tree.map(lambda x: (x * weight).astype(x.dtype) if is_real(x) else x, statistics)
 
 
 def weighted_mean(total: PyTree, weight: jax.Array, count: int) -> PyTree:
@@ -128,10 +128,15 @@ def weighted_mean(total: PyTree, weight: jax.Array, count: int) -> PyTree:
     >>> weighted_mean({"mean": jnp.ones(1), "seen": jnp.array([4])}, jnp.float32(4), 2)
     {'mean': Array([0.25], dtype=float32), 'seen': Array([2], dtype=int32)}
     """
-    return jax.tree.map(lambda x: (x / weight).astype(x.dtype) if _real(x) else x // count, total)
+    return jax.tree.map(lambda x: (x / weight).astype(x.dtype) if is_real(x) else x // count, total)
 
 
-def _real(x: jax.Array) -> bool:
+def is_real(x: jax.Array) -> bool:
+    """Whether an array has a mean: its numbers are not whole.
+
+    >>> is_real(jnp.ones(1)), is_real(jnp.ones(1, int))
+    (True, False)
+    """
     return jnp.issubdtype(x.dtype, jnp.floating)
 
 

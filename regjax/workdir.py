@@ -11,8 +11,10 @@ from typing import Any
 import filelock
 
 from regjax import config as config_lib
-from regjax.config import Config
+from regjax.config import AnyConfig, Config, StudyConfig
 from regjax.errors import InputError
+
+CONFIG = "config.json"
 
 
 class Workdir:
@@ -24,7 +26,7 @@ class Workdir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self.config = self.path / "config.json"
+        self.config = self.path / CONFIG
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
         self.checkpoints = self.path / "checkpoints"
@@ -63,17 +65,7 @@ class Workdir:
         Raises:
           InputError: no run there, or a damaged file.
         """
-        try:
-            text = self.config.read_text()
-        except FileNotFoundError as error:
-            raise InputError(
-                f"--workdir '{self.path}' holds no run (no config.json); `regjax train` makes one"
-            ) from error
-        except NotADirectoryError as error:
-            raise InputError(f"--workdir '{self.path}' is a file; give a folder") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"'{self.config}' cannot be read: {error}") from error
-        return config_lib.from_json(text, str(self.config))
+        return read_config(self.path, Config)
 
     @contextlib.contextmanager
     def claim(self, config: Config) -> Iterator[None]:
@@ -118,6 +110,27 @@ class Workdir:
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, whole or not at all."""
         write(self.result, json.dumps(plain(result), indent=2) + "\n")
+
+
+def read_config(folder: Path, kind: type[AnyConfig]) -> AnyConfig:
+    """Reads the `config.json` of a run's or a study's folder.
+
+    Raises:
+      InputError: none there, one of the other kind, or a damaged file.
+    """
+    what, command = ("study", "study") if kind is StudyConfig else ("run", "train")
+    path = folder / CONFIG
+    try:
+        text = path.read_text()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"--workdir '{folder}' holds no {what} (no {CONFIG}); `regjax {command}` makes one"
+        ) from error
+    except NotADirectoryError as error:
+        raise InputError(f"--workdir '{folder}' is a file; give a folder") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' cannot be read: {error}") from error
+    return config_lib.from_json(text, str(path), kind)
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from regjax import checkpoint, pace
 from regjax import evaluate as evaluate_lib
-from regjax import pace
 from regjax import train as train_lib
 from regjax.checkpoint import Checkpoints
 from regjax.config import (
@@ -322,6 +322,16 @@ def test_a_flipped_bit_of_a_checkpoint_is_told(done: Path, tmp_path: Path) -> No
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"is damaged"):
         evaluate_lib.evaluate(path, "test")
+
+
+def test_a_checksum_that_only_one_side_knows_says_nothing(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where one process saved and several go on, none of which has all values."""
+    path = shutil.copytree(done, tmp_path / "run")
+    expected = evaluate_lib.evaluate(path, "test")
+    monkeypatch.setattr(checkpoint, "_checksum", lambda run: None)
+    assert evaluate_lib.evaluate(path, "test") == expected
 
 
 def test_another_runs_checkpoints_are_refused(done: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
 from regjax.studies.vectorized import Vectorized, measured_width
 from regjax.studies.worker import TrialWorker
+from regjax.workdir import read_config
 
 PAUSE = 0.3  # seconds between two looks at the storage
 DEATHS = 3  # of workers in a row, without a trial finished, that end a study
@@ -126,7 +127,7 @@ def read(path: str | Path, storage: str = "") -> StudyResult:
       InputError: no study there, or a storage that cannot be read.
     """
     workdir = Path(path).expanduser()
-    study = folder.read_config(workdir)
+    study = read_config(workdir, StudyConfig)
     return _look(study, _ledgers(study, storage, workdir, new=False))
 
 

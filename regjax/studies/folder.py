@@ -7,28 +7,7 @@ import filelock
 from regjax import config as config_lib
 from regjax.config import StudyConfig
 from regjax.errors import InputError
-from regjax.workdir import write
-
-CONFIG = "config.json"
-
-
-def read_config(workdir: Path) -> StudyConfig:
-    """Reads a study's `config.json`.
-
-    Raises:
-      InputError: no study there, or a damaged file.
-    """
-    try:
-        text = (workdir / CONFIG).read_text()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"--workdir '{workdir}' holds no study (no {CONFIG}); `regjax study` makes one"
-        ) from error
-    except NotADirectoryError as error:
-        raise InputError(f"--workdir '{workdir}' is a file; give a folder") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"'{workdir / CONFIG}' cannot be read: {error}") from error
-    return config_lib.from_json(text, str(workdir / CONFIG), StudyConfig)
+from regjax.workdir import CONFIG, read_config, write
 
 
 def claim(workdir: Path, study: StudyConfig) -> None:
@@ -44,7 +23,7 @@ def claim(workdir: Path, study: StudyConfig) -> None:
         with filelock.FileLock(workdir / ".lock"):  # others may come at the same time
             if not (workdir / CONFIG).exists():
                 write(workdir / CONFIG, config_lib.to_json(study))
-        if differences := config_lib.differences(read_config(workdir), study):
+        if differences := config_lib.differences(read_config(workdir, StudyConfig), study):
             raise InputError(
                 f"--workdir '{workdir}' holds a study with another config "
                 f"({'; '.join(differences)}); give another --workdir or the same config"

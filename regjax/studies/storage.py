@@ -73,18 +73,17 @@ def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind, _, rest = url.partition(":")
     given = f"--storage '{_without_password(url)}'" if url else f"'{workdir / JOURNAL}'"
-    if url.partition("?")[0] in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
-        raise InputError(f"{given} is in the memory of one process; give a file, sqlite:///PATH")
     file = _file(url, workdir)
+    if file and file.name in ("", ":memory:"):
+        raise InputError(f"{given} is in the memory of one process; give a file, sqlite:///PATH")
     if not new and file and not file.exists():
         raise InputError(
             f"'{file}' does not exist, so there are no trials; give the --storage of the study"
         )
     try:
-        if kind in ("", "journal"):
-            path = Path(rest).expanduser() if rest else workdir / JOURNAL
-            lock: Any = _JournalLock(path)  # in the form of Optuna's, whose base is private
-            backend = JournalFileBackend(str(path), lock_obj=lock)
+        if file and kind in ("", "journal"):
+            lock: Any = _JournalLock(file)  # in the form of Optuna's, whose base is private
+            backend = JournalFileBackend(str(file), lock_obj=lock)
             return optuna.storages.JournalStorage(backend)
         if kind == "grpc":
             host, _, port = rest.removeprefix("//").partition(":")
@@ -109,12 +108,12 @@ def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
 
 
 def _file(url: str, workdir: Path) -> Path | None:
-    """The file that a storage is; None: it is none."""
-    if not url:
-        return workdir / JOURNAL
-    for start in ("journal:", "sqlite:///"):
-        if url.startswith(start):
-            return Path(url.removeprefix(start).partition("?")[0]).expanduser()
+    """The file that a storage is, without a name if it is in memory; None: it is no file."""
+    kind, _, rest = url.partition(":")
+    if kind in ("", "journal"):
+        return Path(rest).expanduser() if rest else workdir / JOURNAL
+    if kind.partition("+")[0] == "sqlite":  # a driver may follow
+        return Path(rest.partition("?")[0].removeprefix("//").removeprefix("/"))
     return None
 
 

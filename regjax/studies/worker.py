@@ -21,12 +21,12 @@ from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.studies.choose import best_of_arms, metric, stopped_after
-from regjax.studies.folder import read_config
 from regjax.studies.lanes import Job, Lanes, OneByOne, Record
 from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
 from regjax.studies.plan import Entry
 from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
+from regjax.workdir import read_config
 
 PAUSE = 0.2  # seconds between two looks for a trial that another worker may give back
 
@@ -175,7 +175,7 @@ def main(workdir: str, storage_url: str = "") -> None:
     parent = os.getppid()
     programs.keep()
     try:
-        study = read_config(Path(workdir))
+        study = read_config(Path(workdir), StudyConfig)
         TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared()), parent).work()
     except InputError as error:
         print(json.dumps({"error": str(error)}), file=sys.stderr)
