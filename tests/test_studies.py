@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,56 @@ def test_a_dead_workers_trial_is_given_back(
     with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"op_code": 4, "wor')
     assert trained(study, tmp_path) == trials(study, path)
+
+
+def test_a_trial_is_given_back_however_often_its_worker_is_killed(
+    whole: tuple[StudyConfig, Path], tmp_path: Path
+) -> None:
+    study, path = whole
+    folder.claim(tmp_path, study)
+    for i in range(5):
+        dead = Worker(tmp_path, f"dead{i}")
+        ledger = Ledger(open_storage("", tmp_path), study, "search", dead, local=True)
+        ledger.mend(plan.search_entries(study))
+        while claim := ledger.claim():
+            plan.suggest(claim.trial, study)
+        dead._lock.release()
+    assert trained(study, tmp_path) == trials(study, path)
+
+
+DEADLY = """#!{python}
+import os, sys
+from pathlib import Path
+from regjax.config import StudyConfig
+from regjax.studies import plan
+from regjax.studies.ledger import Ledger, Worker
+from regjax.studies.storage import open_storage
+from regjax.workdir import read_config
+
+path = Path(sys.argv[3])
+study = read_config(path, StudyConfig)
+worker = Worker(path, f"{{os.getpid()}}-x")
+ledger = Ledger(open_storage("", path), study, "search", worker, local=True)
+ledger.mend(plan.search_entries(study))
+plan.suggest(ledger.claim().trial, study)
+print("out of memory", file=sys.stderr, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_workers_that_always_die_end_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the trial at which they do, and loses none."""
+    study = small(trials=1, confirm=0, lanes=1)
+    script = tmp_path / "deadly"
+    script.write_text(DEADLY.format(python=sys.executable))
+    script.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(script))
+        with pytest.raises(InputError, match=r"workers in a row died \(out of.*\) at trial 3 \({"):
+            coordinator.run(study, tmp_path / "study", console=Console(quiet=True))
+    assert len(trained(study, tmp_path / "study")) == 4
 
 
 def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from regjax import assembly, program
@@ -24,7 +26,7 @@ from regjax.errors import InputError
 from regjax.programs import keep
 from regjax.progress import say
 from regjax.studies import folder, plan, report, result
-from regjax.studies.ledger import Ledger
+from regjax.studies.ledger import NUMBER, WORKER, Ledger
 from regjax.studies.progress import TrialBar
 from regjax.studies.result import StudyResult
 from regjax.studies.shared import Shared
@@ -200,17 +202,17 @@ def _watch(
                 for i, worker in enumerate(workers):
                     if worker.poll():
                         deaths += 1
-                        _check_death(worker, deaths)
+                        _check_death(worker, deaths, trials)
+                        worker.end()
                         workers[i] = _Process(workdir, storage)
-            show([ledger.trials() for ledger in ledgers])
+            trials = [ledger.trials() for ledger in ledgers]
+            show(trials)
         for worker in workers:
             if worker.returncode:
-                _check_death(worker, DEATHS)
+                _check_death(worker, DEATHS, trials)
     finally:
         for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
+            worker.end()
 
 
 class _Process(subprocess.Popen):
@@ -221,7 +223,7 @@ class _Process(subprocess.Popen):
 
     def __init__(self, workdir: Path, storage: str) -> None:
         command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), storage]
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - gone with the process
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         super().__init__(command, stderr=self._said, **quiet)
 
@@ -230,9 +232,19 @@ class _Process(subprocess.Popen):
         self._said.seek(0)
         return self._said.read().decode(errors="replace").splitlines()
 
+    def end(self) -> None:
+        """Kills it if it lives."""
+        self.kill()
+        self.wait()
+        self._said.close()
 
-def _check_death(worker: _Process, deaths: int) -> None:
-    """Raises what a worker could not go on with, or that workers die again and again."""
+
+def _check_death(worker: _Process, deaths: int, trials: Sequence[list[FrozenTrial]]) -> None:
+    """Raises what a worker could not go on with, or that workers die again and again.
+
+    One that dies now and then costs no trial: those it had are given back. A trial at which
+    every worker dies comes up last, and ends the study rather than leave a hole in it.
+    """
     lines = worker.said() or [f"exit code {worker.returncode}"]
     try:
         told = json.loads(lines[-1])["error"]
@@ -241,9 +253,16 @@ def _check_death(worker: _Process, deaths: int) -> None:
     if told:
         raise InputError(told)
     if deaths >= DEATHS:
+        mine = [
+            f" at trial {trial.user_attrs[NUMBER] + 1} ({trial.params})"
+            for phase in trials
+            for trial in phase
+            if str(trial.user_attrs.get(WORKER)).startswith(f"{worker.pid}-")
+            and trial.state == TrialState.RUNNING
+        ]
         raise InputError(
-            f"{deaths} workers in a row died ({lines[-1][:300]}); what was finished is kept, and "
-            "the same command goes on"
+            f"{deaths} workers in a row died ({lines[-1][:300]}){''.join(mine)}; what was finished "
+            "is kept, and the same command goes on"
         )
 
 

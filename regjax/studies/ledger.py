@@ -27,7 +27,6 @@ from regjax.studies.plan import Entry
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUMBER, WORKER, ALIVE, RECORD, KEY = "number", "worker", "alive", "record", "key"
 LANES = "lanes"
-ATTEMPTS = 3  # a trial whose worker died so often is given up
 
 
 class Claim(NamedTuple):
@@ -148,18 +147,9 @@ class Ledger:
         return [found[number] for number in sorted(found)]
 
     def finished(self, entries: Iterable[Entry]) -> bool:
-        """Whether every entry is done or given up."""
+        """Whether every entry is done."""
         done = {t.user_attrs[NUMBER] for t in self.trials() if t.state in FINISHED}
-        return all(e.number in done or self.given_up(e.number) for e in entries)
-
-    def given_up(self, number: int) -> bool:
-        """Whether a trial's workers died too often."""
-        failed = [
-            t
-            for t in self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-            if t.user_attrs.get(NUMBER) == number and "surplus" not in t.user_attrs
-        ]
-        return len(failed) >= ATTEMPTS
+        return all(entry.number in done for entry in entries)
 
     def mend(self, entries: Iterable[Entry]) -> None:
         """Gives back the trials of dead workers and enqueues what is missing."""
@@ -170,7 +160,7 @@ class Ledger:
                 params[trial.user_attrs.get(NUMBER, -1)] = trial.params
         alive = {trial.user_attrs[NUMBER] for trial in self.trials()}
         for entry in entries:
-            if entry.number not in alive and not self.given_up(entry.number):
+            if entry.number not in alive:
                 fixed = {**entry.params, **params.get(entry.number, {})}
                 self._study.enqueue_trial(fixed, user_attrs={NUMBER: entry.number})
 
@@ -197,7 +187,6 @@ class Ledger:
             number = trial.user_attrs.get(NUMBER)
             first = {t.user_attrs[NUMBER]: t.number for t in self.trials()}.get(number)
             if number is None or first != trial.number:  # another worker was faster
-                trial.set_user_attr("surplus", True)
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
             trial.set_user_attr(WORKER, self._worker.name)
