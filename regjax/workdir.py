@@ -213,8 +213,8 @@ def write(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same of bytes."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """The same of bytes; two processes may write the same file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,11 @@ def test_a_study_ends_with_a_report(whole: tuple[Path, str], config: str) -> Non
     again = good("study", config, f"--workdir={path}", run=here)
     assert not re.search(r"^(trial|confirm) ", again, re.M)
     assert out.splitlines()[-3:] == again.splitlines()[-3:]
-    good("report", f"--workdir={path}")
+    (path / "figures" / "stale.png").touch()
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda _: good("report", f"--workdir={path}"), range(2)))
+    left = {figure.name for figure in (path / "figures").iterdir()}
+    assert left == set(re.findall(r"figures/(\S+\.png)", (path / "report.md").read_text()))
 
 
 def killed_after_a_trial(*flags: str) -> None:

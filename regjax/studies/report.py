@@ -5,7 +5,6 @@ import json
 import math
 import os
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from regjax.studies import plan, words
 from regjax.studies.result import StudyResult
 from regjax.sweeps import Range
 from regjax.train import devices, versions
+from regjax.workdir import write as write_text
+from regjax.workdir import write_bytes
 
 HTML, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
@@ -41,41 +42,26 @@ def write(result: StudyResult, workdir: Path) -> Path:
     )
     drawn = plots.plots(result)
     try:
-        folder = _new_folder(workdir / f".{FIGURES}.{os.getpid()}")
+        folder = workdir / FIGURES
+        folder.mkdir(parents=True, exist_ok=True)
         figures = []
         for name, (caption, draw, height) in drawn.items():
             light = drawing.render(draw, drawing.LIGHT, height)
             dark = drawing.render(draw, drawing.DARK, height)
-            (folder / f"{name}.png").write_bytes(light)
+            write_bytes(folder / f"{name}.png", light)
             images = {"light": _b64(light), "dark": _b64(dark)}
             figures.append({"name": name, "caption": caption, **images})
-        _replace_folder(folder, workdir / FIGURES)
+        for path in folder.glob("*.png"):
+            if path.stem not in drawn:  # of a report of another time
+                path.unlink(missing_ok=True)
         for name in (MARKDOWN, HTML):
             text = environment.get_template(f"{name}.j2").render(**values, figures=figures)
-            _write(workdir / name, text)
+            write_text(workdir / name, text)
     except OSError as error:
         raise InputError(
             f"the report cannot be written to '{workdir}': {error.strerror or error}"
         ) from error
     return workdir / HTML
-
-
-def _new_folder(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
-
-
-def _replace_folder(new: Path, old: Path) -> None:
-    """Figures of another time would be left beside the new ones."""
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(new, old)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _b64(image: bytes) -> str:
