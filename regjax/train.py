@@ -343,7 +343,7 @@ def _diverged(
 ) -> Divergence | None:
     """Where a run that a NaN has ended went wrong, from the best checkpoint or the start on."""
     best = int(run.stopping.best_epoch)
-    if parts.data.streamed or (best and stopped_because(run) != "nan"):
+    if parts.data.streamed or (best and stopped_because(parts.config, run) != "nan"):
         return None
     start = functions.init(*parts.start())
     if best:
@@ -372,7 +372,7 @@ def _result(
     return scores | {
         "best_epoch": best,
         "epochs": int(run.epoch),
-        "stopped_because": stopped_because(run),
+        "stopped_because": stopped_because(parts.config, run),
         "parameters": trees.count(run.train.params),
     }
 
@@ -389,11 +389,11 @@ def measure(
     }
 
 
-def stopped_because(run: RunState) -> str:
-    """Why a run ended: `patience` (whatever the criterion), `nan` or `epochs`."""
+def stopped_because(config: Config, run: RunState) -> str:
+    """Why a run ended: the criterion's name, such as `patience`; `nan` or `epochs`."""
     if not run.stopping.stopped:
         return "epochs"
-    return "nan" if run.stopping.saw_nan else "patience"
+    return "nan" if run.stopping.saw_nan else config.stopping.name
 
 
 def devices() -> str:

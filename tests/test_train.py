@@ -415,6 +415,16 @@ def test_no_validation_data_needs_another_monitor(tmp_path: Path) -> None:
     assert result["test_accuracy"] > 0.5
 
 
+def test_the_result_names_the_criterion_that_ended_the_run(tmp_path: Path) -> None:
+    """A rate at which the loss goes up and down."""
+    stopping = StoppingConfig("up", monitor="valid_loss", mode="min", strip=2, strips=1)
+    settings = config(epochs=40, stopping=stopping)
+    settings.optimizer.learning_rate = 0.05
+    result = train_lib.train(settings, tmp_path / "run", quiet())
+    assert result["stopped_because"] == "up"
+    assert result["epochs"] < 40
+
+
 @pytest.mark.slow
 def test_linear_regression_reaches_least_squares(tmp_path: Path) -> None:
     from sklearn.datasets import load_diabetes

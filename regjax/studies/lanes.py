@@ -92,7 +92,9 @@ class Lane:
             "seed": self.job.config.seed,
             "best_epoch": best_epoch,
             "epochs": int(run.epoch),
-            "stopped_because": "pruned" if self.pruned else train.stopped_because(run),
+            "stopped_because": "pruned"
+            if self.pruned
+            else train.stopped_because(self.job.config, run),
             "seconds": sum(line["seconds"] for line in self.lines),
             "curves": {
                 name: [line.get(name) for line in self.lines]
