@@ -21,7 +21,10 @@ def proximal(
 ) -> optax.GradientTransformation:
     """w ← prox(w + u, η·λ): a proximal gradient step (Parikh & Boyd 2014), with exact zeros.
 
-    The penalty stays out of the loss. After `optax.scale_by_learning_rate`, with the same η.
+    The penalty stays out of the loss. After `optax.scale_by_learning_rate`, with the same η. After
+    plain steps, u = −η·g, this minimizes loss + λ·Ω; Adam and its kin step η·Pg with a P of each
+    weight's own, and this still goes by η·λ and not by η·λ·P: a decoupled penalty, as AdamW's
+    decay, whose minimum is another.
 
     Args:
       prox: such as `regjax.penalties.prox_l1`.
