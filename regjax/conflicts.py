@@ -40,6 +40,12 @@ def _data(parts: Any) -> str | None:
             f"augment is for images, but the examples of {config.data.name} have the shape "
             f"{data.input_shape}; of the augmentations they can have augment.mix=mixup alone"
         )
+    if config.augment.shift and config.augment.shift >= min(data.input_shape[:2]):
+        height, width, _ = data.input_shape
+        return (
+            f"augment.shift is {config.augment.shift:g}, by which images of {height} × {width} "
+            "pixels can be moved out of sight; make it smaller"
+        )
     return None
 
 

@@ -241,6 +241,7 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         "npz small": ([*train, DIGITS, npz("m.npz", x=x, y=y)], "splits ask for"),
         "splits": ([*train, DIGITS, "--config.data.train=5000"], "splits ask for 5540"),
         "cnn on 8 × 8": ([*train, DIGITS, "--config.model.name=cnn"], "set model.name to mlp"),
+        "shift out of sight": ([*train, DIGITS, "--config.augment.shift=8"], "out of sight"),
         "workdir a file": (
             ["train", DIGITS, f"--workdir={file('plain')}"],
             "is a file; give a folder",

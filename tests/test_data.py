@@ -143,6 +143,7 @@ NAN[3, 2] = np.nan
         ({"x": X, "y": Y - 1}, "labels out of range: 3 different values from -1 to 1"),
         ({"x": X, "y": Y * 10**9}, "labels out of range"),
         ({"x": X, "y": Y * 0}, "one class only"),
+        ({"x": X, "y": np.arange(6)}, "6 classes in 6 rows"),
     ],
 )
 def test_npz_that_cannot_be_used(tmp_path: Path, arrays: dict, message: str) -> None:

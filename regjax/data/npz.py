@@ -113,4 +113,9 @@ def _classes(y: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
             f"{classes[0]} to {classes[-1]}, expected 0 to {len(classes) - 1}, each present; "
             "renumber them, e.g. with numpy.unique(y, return_inverse=True)"
         )
+    if len(classes) > len(y) / 2:
+        raise InputError(
+            f"npz file '{path}': y has {len(classes)} classes in {len(y)} rows; it is no class, "
+            "set data.task to regression to predict a number"
+        )
     return y.astype(np.int32), tuple(map(str, classes))
