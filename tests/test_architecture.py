@@ -76,6 +76,8 @@ FLOORS = {
         "studies",
         "watch",
         "cli",
+        "commands",
+        "interrupts",
         "__main__",
     },
 }
