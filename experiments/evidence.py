@@ -14,12 +14,10 @@ import hashlib
 import inspect
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +25,8 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-import regjax
 from experiments import figures
+from regjax import train
 from regjax.comparison import Estimate, estimate
 from regjax.errors import InputError
 
@@ -179,13 +177,8 @@ def record(name: str, statement: str, evidence: Evidence, setting: Setting) -> d
         **setting.identity,
         "data": evidence.data,
         "findings": [finding.record() for finding in evidence.findings],
-        "versions": _versions(),
+        "versions": train.versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    return {"regjax": regjax.__version__, "python": platform.python_version(), **found}
 
 
 def source(module: Any) -> str:

@@ -10,7 +10,6 @@ distributions by Kolmogorov and Smirnov's test, Holm's correction over all of th
 Verdict: no difference, if no corrected p is below .05.
 """
 
-import copy
 import json
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 from absl import app, flags
 from scipy import stats
 
+from experiments import lanes
 from regjax import config as config_lib
 from regjax.comparison import holm
 from regjax.config import Config
@@ -41,14 +41,12 @@ MEASURED = ("select_accuracy", "epochs")
 
 def trained(config: Config, width: int) -> dict[str, np.ndarray]:
     """What is measured of each run, in the order of seeds."""
-    lanes = Vectorized(Shared(), width)
-    for seed in range(_SEEDS.value):
-        of_lane = copy.deepcopy(config)
-        of_lane.seed = seed
-        lanes.start(Job(of_lane, ("select",), lambda line: True))
+    many = Vectorized(Shared(), width)
+    for run in lanes.over_seeds(config, range(_SEEDS.value)):
+        many.start(Job(run, ("select",)))
     records: list[dict[str, Any]] = []
     while len(records) < _SEEDS.value:
-        records += [record for _, record in lanes.epoch()]
+        records += [record for _, record in many.epoch()]
     records.sort(key=lambda record: record["seed"])
     return {name: np.array([record[name] for record in records], float) for name in MEASURED}
 

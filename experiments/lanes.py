@@ -69,7 +69,7 @@ def train(
         programs[f"{key} {run.data!r} {run.epochs}"].append(i)
     for numbers in programs.values():
         jobs = deque(
-            Job(checked[i], tuple(splits), lambda line: True, i, last, weights) for i in numbers
+            Job(checked[i], tuple(splits), owner=i, last=last, weights=weights) for i in numbers
         )
         lanes, left = _lanes(shared, checked[numbers[0]], len(numbers)), len(numbers)
         while left:

@@ -8,7 +8,6 @@ Verdict: as accurate, if the means differ by at most 0.3 points. Seconds are tho
 training and evaluation, the median of all epochs; a CPU emulates bfloat16, which is slow there.
 """
 
-import copy
 import json
 import statistics
 import sys
@@ -49,8 +48,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(_SEEDS.value):
             for kind in KINDS:
-                config = copy.deepcopy(base)
-                config.seed, config.model.precision = seed, kind
+                config = config_lib.with_setting(base, {"seed": seed, "model.precision": kind})
                 runs[kind].append(trained(config, Path(folder) / f"{kind}{seed}"))
                 print(f"seed {seed}  {kind:8}  {json.dumps(runs[kind][-1])}", flush=True)
     means = {kind: statistics.mean(run["accuracy"] for run in runs[kind]) for kind in KINDS}

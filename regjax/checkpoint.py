@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from regjax import trees
-from regjax.errors import InputError
+from regjax.errors import InputError, one_line
 from regjax.state import RunState
 
 
@@ -195,7 +195,7 @@ def _attempt(call: Callable[[], Any]) -> tuple[Any, str]:
     try:
         return call(), ""
     except Exception as error:  # orbax, tensorstore and JAX each raise their own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
     time.sleep(1.0)
     gc.collect()
     return None, reason
@@ -224,8 +224,8 @@ def _quiet_aborts() -> Iterator[None]:
 
 def _structure(run: RunState) -> dict[str, str]:
     """The path, shape and dtype of every array."""
-    leaves = jax.tree_util.tree_leaves_with_path(run)
-    return {trees.path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+    leaves = trees.named(run).items()
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves}
 
 
 def _checksum(run: RunState) -> int | None:

@@ -96,7 +96,7 @@ def _overview() -> str:
 def _help(name: str, command: Command, values: flags.FlagValues) -> str:
     own = [f"  --{flag}: {values[flag].help}" for flag in values]
     fields = []
-    if "config" in values:
+    if command.config:
         fields = ["", "config fields and their defaults (--config.FIELD=VALUE):"]
         fields += [
             f"  {field} = {value!r}" for field, value in config_lib.flatten(command.config())

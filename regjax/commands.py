@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +22,20 @@ from regjax.errors import InputError
 
 
 class Command(NamedTuple):
-    """A command: what it does, an example, its flags, the function that does it, its configs."""
+    """A command: what it does, an example, the function that does it, its config, its flags."""
 
     summary: str
     example: str
-    define: Callable[[flags.FlagValues, list[str]], None]
     run: Callable[[flags.FlagValues], None]
-    config: type[Config] = Config
+    config: type[Config] | None  # None: it takes none
+    others: tuple[Callable[[flags.FlagValues], None], ...] = ()  # each defines some
+
+    def define(self, values: flags.FlagValues, argv: list[str]) -> None:
+        """Defines its flags; those of the config that are overridden are read off `argv`."""
+        if self.config:
+            _config_flag(values, argv, self.config)
+        for define in self.others:
+            define(values)
 
 
 class _ConfigFile(flags.ArgumentParser):
@@ -38,7 +46,7 @@ class _ConfigFile(flags.ArgumentParser):
         return config_lib.load(argument) if argument else None
 
 
-def _config_flag(values: flags.FlagValues, argv: list[str], kind: type[Config] = Config) -> None:
+def _config_flag(values: flags.FlagValues, argv: list[str], kind: type[Config]) -> None:
     fields = {name for name, _ in config_lib.flatten(kind())} - {"study.arms", "study.ranges"}
     for argument in argv:
         override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
@@ -75,14 +83,11 @@ def _required(values: flags.FlagValues, name: str, hint: str) -> str:
     return value
 
 
-def _define_train(values: flags.FlagValues, argv: list[str]) -> None:
-    _config_flag(values, argv)
-    _workdir_flag(values)
+def _watch_flags(values: flags.FlagValues) -> None:
     text = "who is told each epoch: some of tensorboard, wandb, jsonl, joined by commas"
     flags.DEFINE_string("watch", "", text, flag_values=values)
     text = "START:STOP, the epochs that JAX's profiler traces into the folder's profile/"
     flags.DEFINE_string("profile", "", text, flag_values=values)
-    _hosts_flags(values)
 
 
 def _hosts_flags(values: flags.FlagValues) -> None:
@@ -126,12 +131,6 @@ def _train_here(config: Config, workdir: str, writers: str, profile: str) -> Non
     progress.say(console, f"result in {os.path.join(workdir, 'result.json')}")
 
 
-def _define_evaluate(values: flags.FlagValues, argv: list[str]) -> None:
-    del argv
-    _workdir_flag(values)
-    _split_flags(values, "test")
-
-
 def _split_flags(values: flags.FlagValues, default: str) -> None:
     splits = ["train", "valid", "select", "test"]
     flags.DEFINE_enum("split", default, splits, "the split to look at", flag_values=values)
@@ -155,12 +154,6 @@ def _evaluate(values: flags.FlagValues) -> None:
     progress.say(console, "  ".join(numbers))
 
 
-def _define_inspect(values: flags.FlagValues, argv: list[str]) -> None:
-    del argv
-    _workdir_flag(values)
-    _split_flags(values, "valid")
-
-
 def _inspect(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a trained run")
     from regjax import inspect, programs, progress
@@ -177,10 +170,7 @@ def _inspect(values: flags.FlagValues) -> None:
     progress.say(console, f"figures in {figures}")
 
 
-def _define_study(values: flags.FlagValues, argv: list[str]) -> None:
-    _config_flag(values, argv, StudyConfig)
-    _workdir_flag(values)
-    _storage_flag(values)
+def _dry_run_flag(values: flags.FlagValues) -> None:
     text = "print what would be run, and run nothing"
     flags.DEFINE_bool("dry_run", False, text, flag_values=values)
 
@@ -210,12 +200,6 @@ def _study(values: flags.FlagValues) -> None:
     _show_study(found, workdir, console)
 
 
-def _define_report(values: flags.FlagValues, argv: list[str]) -> None:
-    del argv
-    _workdir_flag(values)
-    _storage_flag(values)
-
-
 def _report(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a study")
     from regjax.studies import coordinator, report
@@ -235,10 +219,6 @@ def _show_study(found: Any, workdir: str, console: Any) -> None:
     for sentence in words.conclusion(found):
         progress.say(console, sentence)
     progress.say(console, f"report: {os.path.join(workdir, report.HTML)}")
-
-
-def _define_show(values: flags.FlagValues, argv: list[str]) -> None:
-    _config_flag(values, argv)
 
 
 def _show(values: flags.FlagValues) -> None:
@@ -273,38 +253,42 @@ COMMANDS = {
         "train a config to its end, or go on with what was begun in the folder",
         "regjax train --config=configs/digits.py --workdir=runs/digits "
         "--config.optimizer.learning_rate=0.003",
-        _define_train,
         _train,
+        Config,
+        (_workdir_flag, _watch_flags, _hosts_flags),
     ),
     "evaluate": Command(
         "the best weights of a run on one split, class by class",
         "regjax evaluate --workdir=runs/digits --split=test",
-        _define_evaluate,
         _evaluate,
+        None,
+        (_workdir_flag, partial(_split_flags, default="test")),
     ),
     "inspect": Command(
         "a trained run from inside: layers, gradients, sharpness, calibration; with figures",
         "regjax inspect --workdir=runs/digits --split=valid",
-        _define_inspect,
         _inspect,
+        None,
+        (_workdir_flag, partial(_split_flags, default="valid")),
     ),
     "study": Command(
         "search over arms and ranges, confirm each arm's best on fresh seeds, write a report",
         "regjax study --config=configs/study_digits.py --workdir=runs/study_digits",
-        _define_study,
         _study,
         StudyConfig,
+        (_workdir_flag, _storage_flag, _dry_run_flag),
     ),
     "report": Command(
         "write a study's report anew, finished or not",
         "regjax report --workdir=runs/study_digits",
-        _define_report,
         _report,
+        None,
+        (_workdir_flag, _storage_flag),
     ),
     "show": Command(
         "a config's fields and its network's parameters, without training",
         "regjax show --config=configs/digits.py",
-        _define_show,
         _show,
+        Config,
     ),
 }

@@ -201,9 +201,8 @@ def _zero(parts: Any) -> str | None:
     model = parts.config.model
     if model.kernels not in ("weight_norm", "spectral_norm"):
         return None
-    params = jax.tree_util.tree_leaves_with_path(parts.shapes().train.params)
-    matches = trees.matcher(model.kernels_mask)
-    shapes = [leaf.shape for path, leaf in params if matches(trees.path_name(path))]
+    kernels = trees.select(parts.shapes().train.params, model.kernels_mask)
+    shapes = [leaf.shape for leaf in kernels]
     wide = any(shape[-1] > shape[-2] for shape in shapes if len(shape) > 1)
     some = model.initializer == "identity" and model.kernels == "weight_norm" and wide
     if model.rescale == "fixup":

@@ -104,7 +104,7 @@ def _in_epoch(parts: Assembled, run: RunState, train: Arrays) -> Divergence:
         loss = float(seen.pop("loss"))
         last = loss if math.isfinite(loss) else last
         for what, flags in seen.items():
-            if bad := [name for name, finite in _by_path(flags) if not finite]:
+            if bad := [name for name, finite in trees.named(flags).items() if not finite]:
                 return Divergence(epoch, number, what, min(bad, key=order), last)
         if not math.isfinite(loss):
             return Divergence(epoch, number, "loss", None, last)
@@ -141,11 +141,6 @@ def steps(
         run = run.replace(train=state)
         ordered = ("gradient", "value", "statistic")  # jit has sorted them
         yield state, {"loss": seen["loss"], **{what: seen[what] for what in ordered}}
-
-
-def _by_path(tree: PyTree) -> list[tuple[str, bool]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(trees.path_name(path), bool(leaf)) for path, leaf in leaves]
 
 
 def module_order(parts: Assembled) -> Callable[[str], tuple[int, str]]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax import keys, trees
+from regjax.dtypes import wide
 
 PyTree = Any
 Number = jax.Array | float
@@ -44,7 +45,7 @@ def dropout(
     """
     shared = {axis % x.ndim for axis in shared_axes}
     shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
-    keep = 1 - _wide(x, rate)
+    keep = 1 - jnp.asarray(rate, wide(x.dtype))
     return _keep(_draw(key, shape, keep), x, _ratio(1, keep))
 
 
@@ -156,7 +157,7 @@ def alpha_dropout(key: jax.Array, x: jax.Array, rate: Number) -> jax.Array:
     >>> bool(abs(y.mean()) < 0.05), bool(abs(y.var() - 1) < 0.05)
     (True, True)
     """
-    rate = _wide(x, rate)
+    rate = jnp.asarray(rate, wide(x.dtype))
     keep = 1 - rate
     kept = _draw(key, x.shape, keep)
     variance = keep * (1 + rate * SELU_LOW**2)
@@ -190,7 +191,7 @@ def drop_block(key: jax.Array, x: jax.Array, rate: Number, block_size: int) -> j
     if not 1 <= b <= min(sizes):
         raise ValueError(f"block_size must be from 1 to the smallest of {sizes}, got {b}")
     corners = [size - b + 1 for size in sizes]
-    rate = _wide(x, rate)
+    rate = jnp.asarray(rate, wide(x.dtype))
     gamma = rate * (math.prod(sizes) / (b ** len(sizes) * math.prod(corners)))
     gamma = jnp.where(rate < 1, gamma, 1)
     free = _draw(key, (x.shape[0], *corners, x.shape[-1]), 1 - gamma)
@@ -200,11 +201,6 @@ def drop_block(key: jax.Array, x: jax.Array, rate: Number, block_size: int) -> j
     strides = (1,) * x.ndim
     kept = jax.lax.reduce_window(free, True, jax.lax.bitwise_and, window, strides, padding)
     return _keep(kept, x, _ratio(kept.size, kept.sum().astype(rate.dtype)))
-
-
-def _wide(x: jax.Array, rate: Number) -> jax.Array:
-    """The rate in the dtype to compute in."""
-    return jnp.asarray(rate, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _draw(key: jax.Array, shape: Sequence[int], keep: jax.Array) -> jax.Array:

@@ -23,6 +23,15 @@ class Interrupted(Exception):
     code = 130
 
 
+def one_line(error: BaseException) -> str:
+    """Returns what an error of a library says in a line of its own, or its kind if it says nothing.
+
+    >>> one_line(ValueError("torn,\\n  or cut short")), one_line(EOFError())
+    ('torn, or cut short', 'EOFError')
+    """
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Returns a hint at the closest valid name, or nothing when none is close.
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from regjax.errors import InputError, Interrupted
+from regjax.errors import InputError, Interrupted, one_line
 
 AUTO = "auto"
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of the coordination service, which tells each step of an end
@@ -204,9 +204,9 @@ def connect(hosts: Hosts) -> None:
             shutdown_timeout_seconds=hosts.heartbeat_seconds,
         )
     except Exception as error:  # of JAX, gRPC, or the surroundings that it asks
-        reason = " ".join(str(error).split())[:200]
         hint = "give --coordinator=HOST:PORT, --num_processes and --process_id"
-        raise InputError(f"--coordinator={hosts.coordinator} failed ({reason}); {hint}") from error
+        failed = f"--coordinator={hosts.coordinator} failed ({one_line(error)})"
+        raise InputError(f"{failed}; {hint}") from error
     here, all_of = jax.local_device_count(), jax.device_count()
     if here * jax.process_count() != all_of:
         raise InputError(
@@ -248,8 +248,7 @@ def connected(hosts: Hosts | None) -> Iterator[None]:
         jax.distributed.shutdown()
         raise
     except Exception as error:  # by JAX, or as why a checkpoint could not be written
-        reason = " ".join(str(error).split())
-        if re.search(CUT_OFF, reason):
+        if re.search(CUT_OFF, " ".join(str(error).split())):
             raise InputError(LOST) from error
         raise
     jax.distributed.shutdown()  # waits for the others to come to their end too

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import wide, widen
+
 Number = jax.Array | float
 
 
@@ -41,7 +43,7 @@ def cross_entropy(
     """
     if convention not in ("all", "others"):
         raise ValueError(f"convention must be 'all' or 'others', got {convention!r}")
-    log_p = _log_softmax(logits)
+    log_p = jax.nn.log_softmax(widen(logits))
     classes = logits.shape[-1]
     if convention == "others":
         label_smoothing = label_smoothing * classes / (classes - 1)
@@ -72,7 +74,7 @@ def focal(
     >>> focal(jnp.zeros((1, 4)), jnp.array([2]), gamma=2.0).round(4)  # (3/4)² log 4
     Array([0.7798], dtype=float32)
     """
-    log_p = _log_softmax(logits)
+    log_p = jax.nn.log_softmax(widen(logits))
     weight = jnp.exp(gamma * _log_miss(log_p))
     if alpha is not None:
         weight = weight * jnp.broadcast_to(alpha, weight.shape)
@@ -104,13 +106,9 @@ def mean_squared(outputs: jax.Array, targets: jax.Array) -> jax.Array:
         raise ValueError(
             f"targets must have the outputs' shape {outputs.shape}, got {targets.shape}"
         )
-    wide = jnp.promote_types(jnp.result_type(outputs, targets), jnp.float32)
-    squares = jnp.square(outputs.astype(wide) - targets.astype(wide))
+    dtype = wide(jnp.result_type(outputs, targets))
+    squares = jnp.square(outputs.astype(dtype) - targets.astype(dtype))
     return squares.mean(axis=tuple(range(1, squares.ndim)))
-
-
-def _log_softmax(logits: jax.Array) -> jax.Array:
-    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
 
 def _log_miss(log_p: jax.Array) -> jax.Array:

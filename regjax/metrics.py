@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from regjax import losses
+from regjax.dtypes import wide, widen
 
 
 class Sums(struct.PyTreeNode):
@@ -49,8 +50,8 @@ class Mean(Sums):
           ValueError: a mask of another shape.
         """
         mask = _counted(values, mask)
-        wide = jnp.promote_types(values.dtype, jnp.float32)
-        return cls(jnp.where(mask, values, 0).sum(dtype=wide), mask.sum(dtype=jnp.int32))
+        total = jnp.where(mask, values, 0).sum(dtype=wide(values.dtype))
+        return cls(total, mask.sum(dtype=jnp.int32))
 
     def compute(self) -> jax.Array:
         """The mean; of nothing, NaN."""
@@ -194,7 +195,7 @@ def brier(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -
     >>> brier(jnp.zeros((1, 2)), jnp.array([0])).compute()
     Array(0.5, dtype=float32)
     """
-    p = _softmax(logits)
+    p = jax.nn.softmax(widen(logits))
     onehot = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
     return Mean.of(jnp.square(p - onehot).sum(-1), mask)
 
@@ -213,7 +214,8 @@ def calibration(
     >>> calibration(jnp.array([[9.0, -9.0]]), jnp.array([0])).bins().count[-1]
     Array(1, dtype=int32)
     """
-    return confidence_bins(_softmax(logits).max(axis=-1), correct(logits, labels), mask, bins)
+    confidence = jax.nn.softmax(widen(logits)).max(axis=-1)
+    return confidence_bins(confidence, correct(logits, labels), mask, bins)
 
 
 def confidence_bins(
@@ -240,10 +242,6 @@ def confidence_bins(
         jnp.where(member, right[:, None], 0).sum(axis=0),
         member.sum(axis=0, dtype=jnp.int32),
     )
-
-
-def _softmax(logits: jax.Array) -> jax.Array:
-    return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
 
 def _counted(values: jax.Array, mask: jax.Array | None) -> jax.Array:

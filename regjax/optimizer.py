@@ -5,6 +5,7 @@ proximal step → projection → average. It is built anew in every trace from t
 be tracers; its state's structure depends on the config alone.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -95,8 +96,8 @@ def make_optimizer(
 
 def _default_decay(config: OptimizerConfig) -> float:
     """AdamW's in its convention."""
-    preset = optimizers.PRESETS[config.convention]["adamw"]
-    return preset.keywords["weight_decay"] if isinstance(preset, partial) else 0.01
+    adamw = inspect.signature(optimizers.PRESETS[config.convention]["adamw"])
+    return adamw.parameters["weight_decay"].default
 
 
 def _noise(s: Strengths, key: jax.Array) -> Transformations:

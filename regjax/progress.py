@@ -1,7 +1,7 @@
 """How a run shows itself while it goes on: a bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import Callable
-from types import TracebackType
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -24,42 +24,38 @@ def summary(line: dict[str, Any]) -> str:
     return "  ".join([*parts, f"{line['seconds']:.2f} s"]) + star
 
 
-class EpochBar:
-    """Shows epochs as they finish. Use as a context manager.
+@contextlib.contextmanager
+def bar(
+    what: str, total: int, done: int, console: Console
+) -> Iterator[Callable[[int, str], None] | None]:
+    """Gives what moves a bar to how many are done, with a text beside it; None: no terminal."""
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console) as shown:
+        task = shown.add_task("compiling", total=total, completed=done)
+        yield lambda done, text: shown.update(task, completed=done, description=text)
+
+
+@contextlib.contextmanager
+def showing(epochs: int, done: int, console: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Gives what shows an epoch, given its metrics, as it ends: by a bar, or in a line.
 
     Args:
       epochs: how many at most.
       done: how many before this process.
       console: where to; a terminal gets a bar, all else a line an epoch.
     """
+    with bar("epoch", epochs, done, console) as move:
 
-    def __init__(self, epochs: int, done: int, console: Console) -> None:
-        self._console = console
-        self._epochs = epochs
-        self._bar = None
-        if console.is_terminal:
-            columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(20))
-            self._bar = Progress(
-                *columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=console
-            )
-            self._task = self._bar.add_task("compiling", total=epochs, completed=done)
+        def show(line: dict[str, Any]) -> None:
+            if move:
+                move(line["epoch"], summary(line))
+            else:
+                say(console, f"epoch {line['epoch']}/{epochs}  {summary(line)}")
 
-    def __enter__(self) -> Callable[[dict[str, Any]], None]:
-        if self._bar:
-            self._bar.start()
-        return self._show
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def _show(self, line: dict[str, Any]) -> None:
-        if self._bar:
-            self._bar.update(self._task, completed=line["epoch"], description=summary(line))
-        else:
-            say(self._console, f"epoch {line['epoch']}/{self._epochs}  {summary(line)}")
+        yield show
 
 
 def say(console: Console, text: str) -> None:

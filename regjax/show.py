@@ -1,6 +1,5 @@
 """A config looked at before it is trained: its fields, and every parameter of its network."""
 
-import jax
 from rich.table import Table
 
 from regjax import config as config_lib
@@ -34,8 +33,7 @@ def parameters(parts: Assembled) -> Table:
     made.add_column("count", justify="right", footer=f"{trees.count(params):,}")
     for name in ("initializer", *MASKS.values()):
         made.add_column(name)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = trees.path_name(path)
+    for name, leaf in trees.named(params).items():
         made.add_row(
             name,
             " × ".join(map(str, leaf.shape)),

@@ -8,8 +8,9 @@ from flax import struct
 
 from regjax import keys, metrics, stopping
 from regjax.averaging import Weights
-from regjax.config import Config, StoppingConfig, score_name
+from regjax.config import Config, StoppingConfig
 from regjax.network import Network
+from regjax.objective import score
 from regjax.optimizer import make_optimizer
 from regjax.stopping import StoppingCriterion
 from regjax.strengths import TARGET, Strengths
@@ -99,12 +100,8 @@ def begun(config: Config) -> Progress:
     ['accuracy', 'gradient_norm', 'loss', 'penalty']
     """
     none = jnp.zeros(0)  # examples
-    sums: dict[str, metrics.Sums] = {
-        name: metrics.Mean.of(none) for name in ("loss", "penalty", "gradient_norm")
-    }
-    regression = config.data.task == "regression"
-    sums[score_name(config)] = metrics.r2(none, none) if regression else metrics.Mean.of(none)
-    return Progress(jnp.zeros((), jnp.int32), sums)
+    sums = {name: metrics.Mean.of(none) for name in ("loss", "penalty", "gradient_norm")}
+    return Progress(jnp.zeros((), jnp.int32), {**sums, **score(config, none[:, None], none)})
 
 
 def make_stopping(config: StoppingConfig, strengths: Strengths) -> StoppingCriterion:

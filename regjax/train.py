@@ -31,7 +31,7 @@ from regjax.errors import InputError, Interrupted
 from regjax.feed import Resident, Streaming, feeding
 from regjax.pace import Pace
 from regjax.program import Program
-from regjax.progress import EpochBar, say
+from regjax.progress import say, showing
 from regjax.state import RunState, TrainState
 from regjax.step import evaluated
 from regjax.watch import Watch
@@ -187,7 +187,7 @@ def _advance(
     about = _about(parts, checkpoints)
     done, console = int(run.epoch), host.console
     watching = watch_lib.watching(host.watch, parts, host.workdir.path, done, console)
-    bar = EpochBar(config.epochs, done, console)
+    bar = showing(config.epochs, done, console)
     with feeding(parts, run) as fed, watching as tell, bar as show, host.listening() as interrupted:
         compiling = time.perf_counter()
         compiled = fed.compiled(functions, parts.strengths, run)

@@ -38,19 +38,9 @@ def is_hidden_kernel(name: str) -> bool:
     return is_kernel(name) and name.split("/")[0] != "head"
 
 
-def is_any(name: str) -> bool:
-    """Whether a path names a parameter at all: always.
-
-    >>> is_any("dense_0/bias")
-    True
-    """
-    del name
-    return True
-
-
 # What a penalty or a decay covers, by the name used in configs.
 MASKS: dict[str, Callable[[str], bool]] = {
-    "all": is_any,
+    "all": lambda name: True,
     "kernels": is_kernel,
     "hidden_kernels": is_hidden_kernel,
 }
@@ -73,15 +63,28 @@ def matcher(rule: Rule) -> Callable[[str], bool]:
     return lambda name: any(fnmatch.fnmatchcase(name, glob.strip()) for glob in globs)
 
 
+def named(tree: PyTree, rule: Rule = "all") -> dict[str, Any]:
+    """Returns the leaves that match a rule by their paths, in the tree's order.
+
+    >>> named({"dense": {"kernel": 1.0, "bias": 2.0}})
+    {'dense/bias': 2.0, 'dense/kernel': 1.0}
+    """
+    return dict(_pairs(tree, rule))
+
+
+def _pairs(tree: PyTree, rule: Rule) -> list[tuple[str, Any]]:
+    matches = matcher(rule)
+    pairs = [(path_name(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [(name, leaf) for name, leaf in pairs if matches(name)]
+
+
 def names(tree: PyTree, rule: Rule = "all") -> list[str]:
     """Returns the paths of the leaves that match a rule, in the tree's order.
 
     >>> names({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
     ['dense/kernel']
     """
-    matches = matcher(rule)
-    paths = (path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree))
-    return [name for name in paths if matches(name)]
+    return [name for name, _ in _pairs(tree, rule)]
 
 
 def mask(tree: PyTree, rule: Rule) -> PyTree:
@@ -100,9 +103,7 @@ def select(tree: PyTree, rule: Rule) -> list[jax.Array]:
     >>> select({"dense": {"kernel": 1.0, "bias": 2.0}}, "kernels")
     [1.0]
     """
-    matches = matcher(rule)
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [leaf for path, leaf in leaves if matches(path_name(path))]
+    return [leaf for _, leaf in _pairs(tree, rule)]
 
 
 def count(tree: PyTree) -> int:

@@ -15,7 +15,7 @@ PACKAGE = Path(regjax.__file__).parent
 
 # DESIGN: a module imports from lower floors, and from its own floor where that is no cycle.
 FLOORS = {
-    0: {"compiling", "errors", "keys", "trees"},
+    0: {"compiling", "dtypes", "errors", "keys", "trees"},
     1: {
         "activations",
         "augment",

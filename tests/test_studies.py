@@ -32,7 +32,7 @@ from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
 from regjax.studies.shared import Shared
 from regjax.studies.storage import JOURNAL, open_storage
 from regjax.studies.vectorized import Vectorized
-from regjax.studies.worker import TrialWorker, confirm_entries
+from regjax.studies.worker import TrialWorker
 from regjax.sweeps import Range
 
 ARMS = sweeps.product(
@@ -361,7 +361,7 @@ def test_diverged_trials_are_never_best(tmp_path: Path) -> None:
     values = [row["value"] for row in rows]
     assert None in values
     best = choose.best_of_arms(study, Ledger(open_storage("", tmp_path), study, "search").trials())
-    (chosen,) = confirm_entries(study, best)
+    (chosen,) = plan.confirm_entries(study, best)
     diverged = [row["params"] for row in rows if row["value"] is None]
     assert {k: v for k, v in chosen.params.items() if k != "seed"} not in diverged
 

@@ -223,7 +223,7 @@ def test_killed_and_started_again_ends_the_same(
         elif moment == "saved":
             patch.setattr(Checkpoints, "save", third(Checkpoints.save))
         elif moment == "compiled":
-            patch.setattr(train_lib, "EpochBar", third(train_lib.EpochBar, 1))
+            patch.setattr(train_lib, "showing", third(train_lib.showing, 1))
         else:
             patch.setattr(Workdir, "write_result", third(Workdir.write_result, 1))
         with pytest.raises(Killed):

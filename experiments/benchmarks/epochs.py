@@ -119,11 +119,11 @@ def ensemble_epoch(config: Config, width: int) -> Epoch:
     import torch
     from torch import func
 
-    from regjax import config as config_lib
+    from experiments.lanes import over_seeds
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
-    of_lanes = [drawn(config_lib.with_setting(config, {"seed": seed})) for seed in range(width)]
+    of_lanes = [drawn(run) for run in over_seeds(config, range(width))]
     tensors = {}
     for name in ("train", "valid"):
         parts = zip(*(torch_tensors(data, name) for data in of_lanes), strict=True)

@@ -76,16 +76,16 @@ def epoch(images: int, folder: str, model: ModelConfig, batch: int = 32, devices
 
 def lanes(width: int, folder: str) -> Work:
     """An epoch of so many lanes."""
+    from experiments.lanes import over_seeds
     from regjax.studies.lanes import Job
     from regjax.studies.shared import Shared
     from regjax.studies.vectorized import Vectorized
 
     del folder
     many = Vectorized(Shared(), width)
-    for seed in range(width):
-        config = config_lib.load("configs/digits.py")
-        config.seed, config.epochs, config.stopping.patience = seed, 10**6, 10**6
-        many.start(Job(config_lib.check(config), (), lambda line: True))
+    endless = {"epochs": 10**6, "stopping.patience": 10**6}
+    for run in over_seeds(config_lib.load("configs/digits.py"), range(width), [endless]):
+        many.start(Job(config_lib.check(run), ()))
     return many.epoch
 
 

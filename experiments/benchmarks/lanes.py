@@ -12,7 +12,6 @@ processes of their own, and this is of interest only as the reason why. With `--
 same of an ensemble under `torch.vmap`.
 """
 
-import copy
 import json
 import statistics
 import time
@@ -24,6 +23,7 @@ import jax
 from absl import app, flags
 
 from experiments.benchmarks.epochs import ensemble_epoch
+from experiments.lanes import over_seeds
 from regjax import config as config_lib
 from regjax.config import Config
 from regjax.studies.lanes import Job
@@ -42,12 +42,10 @@ _OUT = flags.DEFINE_string("out", "", "also write the figures to this JSON file"
 
 def measured(config: Config, width: int) -> dict[str, float]:
     """Seconds of compilation and of an epoch of all lanes, and lane-epochs a second."""
-    lanes = Vectorized(Shared(), width)
-    for seed in range(lanes.width):
-        of_lane = copy.deepcopy(config)
-        of_lane.seed = seed
-        lanes.start(Job(of_lane, (), lambda line: True))
-    return timed(lanes.epoch, width)
+    many = Vectorized(Shared(), width)
+    for run in over_seeds(config, range(many.width)):
+        many.start(Job(run, ()))
+    return timed(many.epoch, width)
 
 
 def timed(advance: Callable[[], Any], width: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
 from regjax.augment.common import Number, check_images, fill_value
+from regjax.dtypes import wide, widen
 
 
 def sample(x: jax.Array, coordinates: jax.Array, fill: Number = 0.0) -> jax.Array:
@@ -37,8 +38,8 @@ def sample(x: jax.Array, coordinates: jax.Array, fill: Number = 0.0) -> jax.Arra
     def read(plane: jax.Array, at: jax.Array) -> jax.Array:
         return map_coordinates(plane, (at[..., 0], at[..., 1]), order=1, mode="constant")
 
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    coordinates = coordinates.astype(jnp.promote_types(coordinates.dtype, jnp.float32))
+    dtype = wide(x.dtype)
+    coordinates = widen(coordinates)
     by_channel = jax.vmap(read, in_axes=(-1, None), out_axes=-1)
     values = jax.vmap(by_channel)(x.astype(dtype), coordinates)
     # map_coordinates takes no traced fill. The weight of the pixels inside is, along an axis, 1
@@ -82,11 +83,11 @@ def affine(x: jax.Array, matrices: jax.Array, fill: Number = 0.0) -> jax.Array:
     n, height, width, _ = x.shape
     if matrices.shape != (n, 2, 3):
         raise ValueError(f"matrices must be {(n, 2, 3)}, got {matrices.shape}")
-    dtype = jnp.promote_types(matrices.dtype, jnp.float32)
-    centre = (jnp.array([height, width], dtype) - 1) / 2
-    offset = (_pixels(height, width, dtype) - centre[None, None, :])[None]
+    matrices = widen(matrices)
+    centre = (jnp.array([height, width], matrices.dtype) - 1) / 2
+    offset = (_pixels(height, width, matrices.dtype) - centre[None, None, :])[None]
     # Sums by hand: a matrix product may round its factors on an accelerator.
-    a, b = matrices.astype(dtype)[:, None, None, :, :2], matrices.astype(dtype)[..., 2]
+    a, b = matrices[:, None, None, :, :2], matrices[..., 2]
     mapped = a[..., 0] * offset[..., :1] + a[..., 1] * offset[..., 1:]
     return sample(x, mapped + (b + centre[None, :])[:, None, None, :], fill)
 
@@ -176,7 +177,7 @@ def gaussian_filter(x: jax.Array, sigma: Number) -> jax.Array:
     >>> gaussian_filter(jnp.array([[0.0, 1.0, 0.0]]), sigma=0.0)
     Array([[0., 1., 0.]], dtype=float32)
     """
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = wide(x.dtype)
     # So narrow that a neighbour's weight is 0, without dividing by 0.
     sigma = jnp.maximum(jnp.asarray(sigma, dtype), 1e-3)
 

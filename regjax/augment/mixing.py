@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from regjax.augment.common import Number, check_images
 from regjax.augment.erasing import boxes
+from regjax.dtypes import wide
 
 
 def mix(x: jax.Array, partner: jax.Array, lam: Number) -> jax.Array:
@@ -20,7 +21,7 @@ def mix(x: jax.Array, partner: jax.Array, lam: Number) -> jax.Array:
     >>> mix(jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0]), jnp.array([1.0, 0.5]))
     Array([1., 3.], dtype=float32)
     """
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = wide(x.dtype)
     lam = jnp.asarray(lam, dtype)
     lam = lam.reshape(*lam.shape, *(1,) * (x.ndim - lam.ndim))
     mixed = lam * x.astype(dtype) + (1 - lam) * partner.astype(dtype)
@@ -159,6 +160,6 @@ def cutmix(
     lam = _shares(share_key, alpha, n if per_example else 1)
     sides = jnp.sqrt(1 - lam)[:, None] * jnp.array([[height, width]], jnp.float32)
     box = boxes(box_key, jnp.floor(sides).astype(jnp.int32), height, width)
-    kept = jnp.mean(~box, axis=(1, 2), dtype=jnp.promote_types(targets.dtype, jnp.float32))
+    kept = jnp.mean(~box, axis=(1, 2), dtype=wide(targets.dtype))
     mixed = jnp.where(box[..., None], x[partner], x)
     return mixed, mix(targets, targets[partner], jnp.broadcast_to(kept, (n,)))

@@ -13,7 +13,7 @@ from regjax.config import sections
 from regjax.config.checks import check
 from regjax.config.field_types import Fields, unknown
 from regjax.config.sections import AnyConfig, Config, StudyConfig
-from regjax.errors import InputError
+from regjax.errors import InputError, one_line
 from regjax.sweeps import Range
 
 
@@ -81,7 +81,7 @@ def _describe(error: BaseException, file: Path) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f" in line {line}" if line else ""
-    return f"{type(error).__name__}{where}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}{where}: {one_line(error)}"
 
 
 def to_json(config: Config) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from regjax.data.pool import Pool
-from regjax.errors import InputError, did_you_mean
+from regjax.errors import InputError, did_you_mean, one_line
 
 DELIMITERS = ",;\t|"
 MOST_CATEGORIES = 100  # in a column of text; more is a name or free text, not a category
@@ -61,10 +61,9 @@ def _read(path: str) -> Any:
             table = pd.read_csv(file, index_col=False, **options)
         names = pd.read_csv(file, header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
     except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"csv file '{path}' cannot be read as a table: {reason}; save it as UTF-8 text, a "
-            "header first, with as many fields in every row"
+            f"csv file '{path}' cannot be read as a table: {one_line(error)}; save it as UTF-8 "
+            "text, a header first, with as many fields in every row"
         ) from error
     if len(twice := names[names.duplicated()]):
         raise InputError(f"csv file '{path}' has two columns '{twice.iloc[0]}'; rename one")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from regjax.data.pool import Pool
-from regjax.errors import InputError
+from regjax.errors import InputError, one_line
 
 
 def load(path: str, regression: bool = False) -> Pool:
@@ -57,7 +57,7 @@ def _read(path: str) -> dict[str, np.ndarray]:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
             reason = "it holds Python objects; save plain numeric arrays"
         else:
-            reason = f"it cannot be read as npz: {' '.join(str(error).split())}"
+            reason = f"it cannot be read as npz: {one_line(error)}"
         raise InputError(f"npz file '{path}': {reason}") from error
     except MemoryError as error:
         raise InputError(f"npz file '{path}' does not fit into memory") from error

@@ -233,7 +233,11 @@ def _scaling(
         low, high = train.min(0, keepdims=True), train.max(0, keepdims=True)
         width = np.where(high > low, high - low, 1)
         return (low, 1 / width) if scaling == "unit" else ((low + high) / 2, 2 / width)
-    low, high = pool.value_range or (float(train.min()), float(train.max()))
+    return of_range(*(pool.value_range or (float(train.min()), float(train.max()))), scaling)
+
+
+def of_range(low: float, high: float, scaling: str) -> tuple[np.float32, np.float32]:
+    """Shift and scale that take a range to [0, 1], or to [−1, 1]."""
     width = (high - low) or 1.0
     if scaling == "unit":
         return np.float32(low), np.float32(1 / width)

@@ -22,8 +22,8 @@ import numpy as np
 from regjax import keys
 from regjax.config import DataConfig
 from regjax.data import cache
-from regjax.data.splits import NAMES, Data, Split, resolve
-from regjax.errors import InputError
+from regjax.data.splits import NAMES, Data, Split, of_range, resolve
+from regjax.errors import InputError, one_line
 
 AHEAD = 2  # batches that each worker has ready
 MOST_WORKERS = 8
@@ -210,10 +210,7 @@ def _scaling(
             f"data.scaling is '{config.scaling}', but the range of {pool.name} is not known before "
             "it was read; set data.scaling to standardize"
         )
-    low, high = pool.value_range
-    if config.scaling == "unit":
-        return np.float32(low), np.float32(1 / (high - low))
-    return np.float32((low + high) / 2), np.float32(2 / (high - low))
+    return of_range(*pool.value_range, config.scaling)
 
 
 def _statistics(train: Streamed, config: DataConfig) -> dict[str, np.ndarray]:
@@ -355,6 +352,5 @@ def _checked(batches: Iterator[Split], name: str) -> Iterator[Split]:
         except InputError:
             raise
         except Exception as error:  # of the files, the decoder, or a worker's end
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise InputError(f"{name} cannot be read ({reason})") from error
+            raise InputError(f"{name} cannot be read ({one_line(error)})") from error
         yield batch

@@ -25,7 +25,7 @@ from regjax.data.pool import Pool
 from regjax.data.splits import Split
 from regjax.data.stream import Stored
 from regjax.data.tfds_builders import BUILDERS
-from regjax.errors import InputError, did_you_mean
+from regjax.errors import InputError, did_you_mean, one_line
 
 _core: Any = tfds.core  # its modules are loaded lazily, which type checkers do not see
 CHUNK = 1000  # records decoded at once: fifteen times faster than one by one
@@ -109,7 +109,7 @@ def _prepared(name: str, data_dir: str) -> Any:
             f"none of that name is prepared in '{data_dir}'"
         ) from error
     except (AssertionError, ValueError, ImportError, OSError, KeyError) as error:
-        raise InputError(f"tfds:{name} cannot be opened: {_one_line(error)}") from error
+        raise InputError(f"tfds:{name} cannot be opened: {one_line(error)}") from error
     if not (Path(builder.data_dir) / "dataset_info.json").is_file():
         return None
     file_format = builder.info.file_format
@@ -147,7 +147,7 @@ def _prepare(name: str, data_dir: str, manual_dir: str) -> None:
     except InputError:
         raise
     except Exception as error:  # whatever TFDS, requests or the disk say, the user hears one line
-        raise InputError(f"tfds:{name} could not be prepared: {_one_line(error)}") from error
+        raise InputError(f"tfds:{name} could not be prepared: {one_line(error)}") from error
 
 
 def _check_sources(builder: Any, manual_dir: str) -> None:
@@ -259,7 +259,7 @@ def _arrays(builder: Any, records: _Records | None) -> dict[str, np.ndarray]:
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
-    reason = f"{name} cannot be read ({_one_line(error)})"
+    reason = f"{name} cannot be read ({one_line(error)})"
     return InputError(f"{reason}; delete that folder to prepare it again")
 
 
@@ -274,7 +274,3 @@ def _stamp(builder: Any, split: str) -> str:
     for file in _files(builder, split):
         digest.update(f"{file.name} {file.stat().st_size}".encode())
     return digest.hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

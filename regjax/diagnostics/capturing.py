@@ -6,6 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from regjax import trees
+
 COLLECTION = "diagnostics"  # of variables, where layers leave what was seen
 
 
@@ -73,8 +75,7 @@ def _captured(
         calls = _at(updated.get(COLLECTION, {}), layer)
         for number, call in enumerate(calls):
             name = layer if len(calls) == 1 else f"{layer}:{number}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(call):
-                inner = jax.tree_util.keystr(path, simple=True, separator="/")
+            for inner, leaf in trees.named(call).items():
                 found[f"{name}/{inner}" if inner else name] = leaf
     return found
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax import trees
+from regjax.dtypes import widen
 
 PyTree = Any
 
@@ -23,8 +24,8 @@ def gradient_norms(grads: PyTree, layers: Iterable[str] = ()) -> OrderedDict[str
     >>> dict(gradient_norms({"b": jnp.array([3.0, 4.0]), "a": jnp.zeros(2)}, ["b"]))
     {'b': Array(5., dtype=float32), 'a': Array(0., dtype=float32)}
     """
-    leaves = jax.tree_util.tree_leaves_with_path(grads)
-    norms = {trees.path_name(path): _norm(leaf) for path, leaf in leaves}
+    leaves = trees.named(grads).items()
+    norms = {name: jnp.linalg.norm(widen(leaf).reshape(-1)) for name, leaf in leaves}
     order = [n for layer in layers for n in norms if n == layer or n.startswith(f"{layer}/")]
     return OrderedDict((name, norms[name]) for name in dict.fromkeys([*order, *norms]))
 
@@ -63,8 +64,3 @@ def first_to_last(norms: Mapping[str, jax.Array]) -> jax.Array:
     kernels = [norm for name, norm in norms.items() if trees.is_kernel(name)]
     chosen = kernels or list(norms.values())
     return chosen[0] / chosen[-1]
-
-
-def _norm(leaf: jax.Array) -> jax.Array:
-    wide = jnp.promote_types(leaf.dtype, jnp.float32)
-    return jnp.linalg.norm(leaf.astype(wide).reshape(-1))

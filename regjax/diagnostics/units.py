@@ -8,6 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import widen
+
 Number = jax.Array | float
 
 
@@ -27,7 +29,7 @@ def statistics(h: jax.Array) -> Statistics:
     >>> statistics(jnp.array([[0.0, 2.0], [0.0, 2.0]])).std
     Array(1., dtype=float32)
     """
-    h = _wide(h)
+    h = widen(h)
     return Statistics(h.mean(), h.std(), (h == 0).mean(), h.min(), h.max())
 
 
@@ -45,7 +47,7 @@ def saturation(
     >>> saturation(jnp.array([[-0.99, 0.0], [0.5, 1.0]]))
     Array(0.5, dtype=float32)
     """
-    h = _wide(h)
+    h = widen(h)
     return ((h <= low + margin) | (h >= high - margin)).mean()
 
 
@@ -115,8 +117,4 @@ def effective_rank(h: jax.Array, centred: bool = False) -> jax.Array:
 
 
 def _matrix(h: jax.Array) -> jax.Array:
-    return _wide(h).reshape(-1, h.shape[-1])
-
-
-def _wide(h: jax.Array) -> jax.Array:
-    return h.astype(jnp.promote_types(h.dtype, jnp.float32))
+    return widen(h).reshape(-1, h.shape[-1])

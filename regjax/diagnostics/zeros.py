@@ -64,9 +64,8 @@ def sparsity_by_path(
     >>> [f"{s.weights:.2f}" for s in sparsity_by_path({"kernel": jnp.eye(2)}).values()]
     ['0.50']
     """
-    names, leaves = trees.names(params, mask), trees.select(params, mask)
-    pairs = zip(names, leaves, strict=True)
-    return OrderedDict((name, sparsity(leaf, "all", tolerance)) for name, leaf in pairs)
+    leaves = trees.named(params, mask).items()
+    return OrderedDict((name, sparsity(leaf, "all", tolerance)) for name, leaf in leaves)
 
 
 def _share(zeros: list[jax.Array]) -> jax.Array:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import wide
 from regjax.initializers.scaled import Dtype, Initializer, Number
 
 
@@ -43,9 +44,8 @@ def _scaled(init: Initializer, gain: Number) -> Initializer:
     """
 
     def scaled(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
-        wide = jnp.promote_types(dtype, jnp.float32)
-        one = jax.custom_batching.sequential_vmap(lambda key: init(key, shape, wide))
-        return (jnp.asarray(gain, wide) * one(key)).astype(dtype)
+        one = jax.custom_batching.sequential_vmap(lambda key: init(key, shape, wide(dtype)))
+        return (jnp.asarray(gain, wide(dtype)) * one(key)).astype(dtype)
 
     return scaled
 

@@ -59,10 +59,7 @@ def reinitialize(
     >>> reinitialize(layers, jax.random.key(0), rules)["dense"]["bias"]
     Array([0.01, 0.01], dtype=float32)
     """
-    shapes = {
-        trees.path_name(path): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
+    shapes = {path: leaf.shape for path, leaf in trees.named(params).items()}
     chosen = {path: _first(rules, path, shape) for path, shape in shapes.items()}
     if missing := [path for path, number in chosen.items() if number < 0]:
         raise ValueError(f"no rule covers {', '.join(missing)}; add one, such as ('*', ...)")
@@ -128,9 +125,8 @@ def lsuv(
     >>> forward(params)["dense/kernel"].var().round(2)
     Array(1., dtype=float32)
     """
-    paths = {trees.path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)}
-    names = jax.eval_shape(outputs, params).keys()
-    if unknown := sorted(set(names) - paths):
+    paths, names = trees.names(params), jax.eval_shape(outputs, params).keys()
+    if unknown := sorted(set(names) - set(paths)):
         raise ValueError(f"outputs names {unknown[0]!r}, which is no parameter: {sorted(paths)}")
 
     def variances(params: PyTree) -> dict[str, jax.Array]:
@@ -179,7 +175,7 @@ def fixup(params: PyTree, branches: Sequence[Sequence[str]], head: str) -> PyTre
         for path in branch[:-1]:
             factors[path] = len(branches) ** (-1 / (2 * len(branch) - 2))
         factors[branch[-1]] = 0.0
-    paths = [trees.path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)]
+    paths = trees.names(params)
     if unknown := sorted(set(factors) - set(paths)):
         raise ValueError(f"{unknown[0]!r} is no parameter: {', '.join(paths)}")
     return jax.tree_util.tree_map_with_path(

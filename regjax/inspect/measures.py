@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy import stats
 
 from regjax import diagnostics, keys, step, trees
@@ -156,7 +157,7 @@ def _layers(look: _Look) -> dict[str, Any]:
     found = {}
     for name in look.depth:
         own = units.get(name) or units.get(f"{name}:0") or {}
-        weights: dict[str, Any] = {"norm": _norm(_under(look.params, name))}
+        weights: dict[str, Any] = {"norm": optax.tree.norm(_under(look.params, name))}
         if zeros := kernels.get(f"{name}/kernel"):
             weights["zeros"] = zeros._asdict()
         found[name] = {
@@ -176,11 +177,6 @@ def _layers(look: _Look) -> dict[str, Any]:
 def _under(tree: PyTree, layer: str) -> list[jax.Array]:
     """The leaves right under a path, or the leaf that it is."""
     return trees.select(tree, lambda name: name == layer or name.rpartition("/")[0] == layer)
-
-
-def _norm(leaves: list[jax.Array]) -> jax.Array:
-    """The norm of all of them together."""
-    return jnp.sqrt(sum((jnp.square(leaf).sum() for leaf in leaves), start=jnp.zeros(())))
 
 
 def _gradients(look: _Look) -> tuple[dict[str, Any], Any]:

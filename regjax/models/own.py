@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax import keys
-from regjax.errors import InputError, did_you_mean
+from regjax.errors import InputError, did_you_mean, one_line
 
 PREFIX = "file:"
 
@@ -78,7 +78,7 @@ def _loaded(name: str, input_shape: tuple[int, ...], classes: int, version: tupl
     except InputError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         told = f"model.name: '{attribute}' of '{path}' cannot be made: {reason}"
         raise InputError(told) from error
     network = _adapted(made)
@@ -101,7 +101,7 @@ def _execute(path: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"model.name: '{path}' cannot be run: {reason}") from error
     return module
 
@@ -146,7 +146,7 @@ def _check(network: Own, name: str, input_shape: tuple[int, ...], classes: int) 
     try:
         shape, params = jax.eval_shape(whole, jax.random.key(0), x)
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"model.name: '{name}' fails on inputs {x.shape}: {reason}") from error
     if getattr(shape, "shape", None) != (2, classes):
         given = getattr(shape, "shape", type(shape).__name__)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from regjax.compiling import in_blocks
+from regjax.dtypes import widen
 
 FEW = 8  # places that are summed as they are
 
@@ -48,7 +49,7 @@ def statistics(
     Array([[1.]], dtype=float32)
     """
     axes = tuple(axis % x.ndim for axis in axes)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widen(x)
     count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
     if mask is not None:
         rows = counted_rows(mask, x.ndim)

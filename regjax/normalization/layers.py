@@ -12,7 +12,7 @@ A layer's `preset` says whose defaults it has; an argument that is given wins ov
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -90,14 +90,14 @@ class BatchNorm(_Norm):
     ) -> jax.Array:
         """Normalizes by the batch in training, by the running statistics otherwise."""
         preset, shape = PRESETS[self.preset], (x.shape[-1],)
-        affine, epsilon = self._affine(x), self._epsilon(preset.batch_epsilon)
+        (scale, bias), epsilon = self._affine(x), self._epsilon(preset.batch_epsilon)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         if not train:
             running = (per_channel(mean.value, x.ndim), per_channel(variance.value, x.ndim))
-            return picked(normalize(x, *running, *affine, epsilon), pool)
-        running = mean.value, variance.value
-        y, stats = self._normalize(x, affine, mask, epsilon, running, pool)
+            return picked(normalize(x, *running, scale, bias, epsilon), pool)
+        options = {"scale": scale, "bias": bias, "mask": mask, "epsilon": epsilon, "pool": pool}
+        y, stats = self._normalize(x, (mean.value, variance.value), options)
         if not self.is_initializing():
             momentum = preset.momentum if self.momentum is None else self.momentum
             for old, new in zip((mean, variance), self._measured(stats), strict=True):
@@ -105,17 +105,11 @@ class BatchNorm(_Norm):
         return y
 
     def _normalize(
-        self,
-        x: jax.Array,
-        affine: Affine,
-        mask: jax.Array | None,
-        epsilon: float,
-        running: tuple[jax.Array, jax.Array],
-        pool: Pool | None,
+        self, x: jax.Array, running: tuple[jax.Array, jax.Array], options: dict[str, Any]
     ) -> tuple[jax.Array, Statistics]:
         del running
         axis_name = None if self.is_initializing() else self.axis_name
-        return batch_norm(x, *affine, mask, epsilon, axis_name, pool)
+        return batch_norm(x, axis_name=axis_name, **options)
 
     def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of a batch as the running ones take them."""
@@ -132,16 +126,10 @@ class GhostBatchNorm(BatchNorm):
     groups: int = 1
 
     def _normalize(
-        self,
-        x: jax.Array,
-        affine: Affine,
-        mask: jax.Array | None,
-        epsilon: float,
-        running: tuple[jax.Array, jax.Array],
-        pool: Pool | None,
+        self, x: jax.Array, running: tuple[jax.Array, jax.Array], options: dict[str, Any]
     ) -> tuple[jax.Array, Statistics]:
         del running
-        return by_group(x, self.groups, *affine, mask, epsilon, pool)
+        return by_group(x, self.groups, **options)
 
     def _measured(self, stats: Statistics) -> tuple[jax.Array, jax.Array]:
         mean, variance = jax.vmap(super()._measured)(stats)  # unbiased, groups uneven too
@@ -159,19 +147,31 @@ class BatchRenorm(BatchNorm):
     d_max: float = 5.0
 
     def _normalize(
+        self, x: jax.Array, running: tuple[jax.Array, jax.Array], options: dict[str, Any]
+    ) -> tuple[jax.Array, Statistics]:
+        return batch_renorm(x, *running, r_max=self.r_max, d_max=self.d_max, **options)
+
+
+class _BySample(_Norm):
+    """A norm that is the same in training and in inference."""
+
+    @nn.compact
+    def __call__(
         self,
         x: jax.Array,
-        affine: Affine,
-        mask: jax.Array | None,
-        epsilon: float,
-        running: tuple[jax.Array, jax.Array],
-        pool: Pool | None,
-    ) -> tuple[jax.Array, Statistics]:
-        bounds = (self.r_max, self.d_max)
-        return batch_renorm(x, *running, *affine, mask, *bounds, epsilon, pool)
+        train: bool = False,
+        mask: jax.Array | None = None,
+        pool: Pool | None = None,
+    ) -> jax.Array:
+        """Normalizes each sample by itself; `train` and `mask` change nothing."""
+        del train, mask
+        return self._normalize(x, PRESETS[self.preset], pool)
+
+    def _normalize(self, x: jax.Array, preset: Preset, pool: Pool | None) -> jax.Array:
+        raise NotImplementedError
 
 
-class LayerNorm(_Norm):
+class LayerNorm(_BySample):
     """`layer_norm` with a scale and bias per channel.
 
     Attributes:
@@ -180,21 +180,12 @@ class LayerNorm(_Norm):
 
     axes: Sequence[int] | None = None
 
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        pool: Pool | None = None,
-    ) -> jax.Array:
-        """Normalizes each sample by itself; `train` and `mask` change nothing."""
-        del train, mask
-        epsilon = self._epsilon(PRESETS[self.preset].epsilon)
+    def _normalize(self, x: jax.Array, preset: Preset, pool: Pool | None) -> jax.Array:
+        epsilon = self._epsilon(preset.epsilon)
         return layer_norm(x, *self._affine(x), epsilon, self.axes, pool)
 
 
-class GroupNorm(_Norm):
+class GroupNorm(_BySample):
     """`group_norm` with a scale and bias per channel.
 
     Attributes:
@@ -203,52 +194,24 @@ class GroupNorm(_Norm):
 
     groups: int = 32
 
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        pool: Pool | None = None,
-    ) -> jax.Array:
-        """Normalizes each sample by itself; `train` and `mask` change nothing."""
-        del train, mask
-        epsilon = self._epsilon(PRESETS[self.preset].epsilon)
+    def _normalize(self, x: jax.Array, preset: Preset, pool: Pool | None) -> jax.Array:
+        epsilon = self._epsilon(preset.epsilon)
         return group_norm(x, self.groups, *self._affine(x), epsilon, pool)
 
 
-class InstanceNorm(_Norm):
+class InstanceNorm(_BySample):
     """`instance_norm`, by preset with or without a scale and bias per channel."""
 
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        pool: Pool | None = None,
-    ) -> jax.Array:
-        """Normalizes each sample by itself; `train` and `mask` change nothing."""
-        del train, mask
-        preset = PRESETS[self.preset]
+    def _normalize(self, x: jax.Array, preset: Preset, pool: Pool | None) -> jax.Array:
         affine = self._affine(x, default=preset.instance_affine)
         return instance_norm(x, *affine, self._epsilon(preset.epsilon), pool)
 
 
-class RMSNorm(_Norm):
+class RMSNorm(_BySample):
     """`rms_norm` with a scale per channel, no bias."""
 
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        pool: Pool | None = None,
-    ) -> jax.Array:
-        """Normalizes each position by itself; `train` and `mask` change nothing."""
-        del train, mask
-        epsilon = PRESETS[self.preset].rms_epsilon if self.epsilon is None else self.epsilon
+    def _normalize(self, x: jax.Array, preset: Preset, pool: Pool | None) -> jax.Array:
+        epsilon = preset.rms_epsilon if self.epsilon is None else self.epsilon
         shape = (x.shape[-1],)
         scale = None if self.affine is False else self.param("scale", self.scale_init, shape)
         return picked(rms_norm(x, scale, epsilon), pool)

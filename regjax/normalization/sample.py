@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from regjax.dtypes import widen
 from regjax.normalization.core import Number, Pool, per_channel
 from regjax.normalization.standardize import standardize
 
@@ -124,7 +125,7 @@ def rms_norm(
     Array([[1., 1.]], dtype=float32)
     """
     epsilon = float(jnp.finfo(x.dtype).eps) if epsilon is None else epsilon
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widen(x)
     y = wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + epsilon)
     if scale is not None:
         y = y * per_channel(scale, x.ndim)

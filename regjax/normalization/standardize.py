@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from regjax.compiling import materialized
+from regjax.dtypes import wide
 from regjax.normalization.core import (
     Number,
     Pool,
@@ -54,7 +55,7 @@ def standardize(
     >>> standardize(jnp.array([[1.0], [3.0]]), axes=(0,), epsilon=0.0)[0].ravel()
     Array([-1.,  1.], dtype=float32)
     """
-    epsilon = jnp.asarray(epsilon, jnp.promote_types(x.dtype, jnp.float32))
+    epsilon = jnp.asarray(epsilon, wide(x.dtype))
     axes = tuple(axis % x.ndim for axis in axes)
     arguments = x, scale, bias, mask, epsilon, axes
     if pool is None or {1, 2} <= {*axes}:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from regjax.dtypes import widen
 from regjax.normalization.core import Number, statistics
 
 
@@ -40,7 +41,7 @@ def weight_norm(direction: jax.Array, magnitude: jax.Array) -> jax.Array:
     Array([6., 8.], dtype=float32)
     """
     axes = tuple(range(direction.ndim - 1))
-    wide = direction.astype(jnp.promote_types(direction.dtype, jnp.float32))
+    wide = widen(direction)
     length = jnp.sqrt(jnp.square(wide).sum(axes, keepdims=True))
     return (wide * (jnp.expand_dims(magnitude, axes) / length)).astype(direction.dtype)
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import widen
+
 
 def jacobian(
     apply: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, projections: int = 1
@@ -46,7 +48,7 @@ def entropy(logits: jax.Array) -> jax.Array:
     >>> entropy(jnp.zeros((1, 4))).round(4)
     Array([-1.3863], dtype=float32)
     """
-    log_p = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    log_p = jax.nn.log_softmax(widen(logits))
     possible = log_p > -jnp.inf  # a logit of −inf has p log p = 0, with gradient 0
     log_p = jnp.where(possible, log_p, 0)
     return jnp.where(possible, jnp.exp(log_p) * log_p, 0).sum(-1)

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import widen
+
 PyTree = Any
 Number = jax.Array | float
 Penalty = Callable[[PyTree], jax.Array]
@@ -22,9 +24,8 @@ def total(params: PyTree, function: Callable[[jax.Array], jax.Array]) -> jax.Arr
     >>> total({"w": jnp.array([3.0, -4.0])}, jnp.abs)
     Array(7., dtype=float32)
     """
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
-    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves]
-    return sum((function(leaf).sum() for leaf in wide), start=jnp.zeros((), jnp.float32))
+    leaves = [widen(jnp.asarray(leaf)) for leaf in jax.tree.leaves(params)]
+    return sum((function(leaf).sum() for leaf in leaves), start=jnp.zeros((), jnp.float32))
 
 
 def as_matrix(leaf: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regjax.dtypes import widen
 from regjax.penalties.parameters import as_matrix, length
 
 PyTree = Any
@@ -18,7 +19,7 @@ def _by_unit(params: PyTree, factor: Callable[[jax.Array], jax.Array]) -> PyTree
 
     def rescale(w: jax.Array) -> jax.Array:
         matrix = as_matrix(w)
-        wide = matrix.astype(jnp.promote_types(w.dtype, jnp.float32))
+        wide = widen(matrix)
         return (wide * factor(length(wide, 0))).astype(w.dtype).reshape(w.shape)
 
     return jax.tree.map(rescale, params)

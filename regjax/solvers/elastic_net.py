@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import wide
 from regjax.solvers.proximal_gradient import Solution, momentum
 
 Number = jax.Array | float
@@ -155,7 +156,7 @@ def alpha_max(
     1.0
     """
     _check(x, y)
-    x, y = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x, y))
+    x, y = (jnp.asarray(a, wide(a.dtype)) for a in (x, y))
     y = y - jnp.mean(y) if fit_intercept else y
     return jnp.max(jnp.abs(_matmul(y, x))) / (len(y) * l1_ratio)
 
@@ -209,7 +210,7 @@ def elastic_net_path(
     _check(x, y)
     if strengths.ndim != 1:
         raise ValueError(f"expected strengths of shape (k,), got {strengths.shape}")
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = wide(x.dtype)
     a, target, strengths, ratio, tolerance = (
         jnp.asarray(v, dtype) for v in (x, y, strengths, l1_ratio, tolerance)
     )

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import wide
+
 PyTree = Any
 Number = jax.Array | float
 Loss = Callable[[PyTree], jax.Array]
@@ -48,7 +50,7 @@ def momentum(t: jax.Array, restart: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _wide(x: Any) -> jax.Array:
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+    return jnp.asarray(x, wide(jnp.result_type(x)))
 
 
 def _dot(a: PyTree, b: PyTree) -> jax.Array:

@@ -27,7 +27,7 @@ from regjax.programs import keep
 from regjax.progress import say
 from regjax.studies import folder, plan, report, result
 from regjax.studies.ledger import NUMBER, WORKER, Ledger
-from regjax.studies.progress import TrialBar
+from regjax.studies.progress import showing
 from regjax.studies.result import StudyResult
 from regjax.studies.shared import Shared
 from regjax.studies.storage import open_storage
@@ -161,7 +161,7 @@ def _in_lanes(
     vector = Vectorized(Shared(), width, programs(study))
     say(console, _headline(study, vector.width))
     ended = threading.Event()
-    with TrialBar(study, console) as show:
+    with showing(study, console) as show:
 
         def watch() -> None:
             while not ended.wait(PAUSE):
@@ -191,7 +191,7 @@ def _watch(
     deaths, finished = 0, done
     say(console, _headline(study, count))
     try:
-        with TrialBar(study, console) as show:
+        with showing(study, console) as show:
             while any(worker.poll() is None for worker in workers):
                 time.sleep(PAUSE)
                 trials = [ledger.trials() for ledger in ledgers]

@@ -1,4 +1,4 @@
-"""The folder of a study: its config, and the names of what it leaves."""
+"""The folder of a study, made its own by its config."""
 
 from pathlib import Path
 

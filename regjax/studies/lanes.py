@@ -29,7 +29,7 @@ class Job(NamedTuple):
     Attributes:
       config: checked.
       splits: where its best weights are measured.
-      after_epoch: is given each epoch's metrics; whether to go on.
+      after_epoch: is given each epoch's metrics; whether to go on. By default it does.
       owner: whose it is.
       last: whether its last epoch's weights are measured, in place of its best epoch's.
       weights: whether its record also holds these weights, a `TrainState`, see `weights`.
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
     config: Config
     splits: tuple[str, ...]
-    after_epoch: Callable[[Line], bool]
+    after_epoch: Callable[[Line], bool] = lambda line: True
     owner: Any = None
     last: bool = False
     weights: bool = False

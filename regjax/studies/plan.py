@@ -104,10 +104,11 @@ def varied(arms: Sequence[Setting]) -> list[str]:
     ['model.norm']
     """
     names = list(dict.fromkeys(name for arm in arms for name in arm))
-    return [name for name in names if len({_text(arm.get(name)) for arm in arms}) > 1]
+    return [name for name in names if len({text(arm.get(name)) for arm in arms}) > 1]
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A value of a setting, as it is shown and as Optuna knows it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -118,7 +119,7 @@ def label(arms: Sequence[Setting], arm: Setting) -> str:
     >>> label(arms, arms[0])
     'batch'
     """
-    return "/".join(_text(arm[name]) if name in arm else "-" for name in varied(arms)) or "all"
+    return "/".join(text(arm[name]) if name in arm else "-" for name in varied(arms)) or "all"
 
 
 def factors(arms: Sequence[Setting]) -> dict[str, list[str]]:
@@ -130,7 +131,7 @@ def factors(arms: Sequence[Setting]) -> dict[str, list[str]]:
     names = varied(arms)
     if not names:
         return {}
-    columns = {n: list(dict.fromkeys(_text(arm.get(n)) for arm in arms)) for n in names}
+    columns = {n: list(dict.fromkeys(text(arm.get(n)) for arm in arms)) for n in names}
     if math.prod(len(choices) for choices in columns.values()) == len(arms):
         return columns
     return {ARM: [label(arms, arm) for arm in arms]}
@@ -139,7 +140,7 @@ def factors(arms: Sequence[Setting]) -> dict[str, list[str]]:
 def params_of(arms: Sequence[Setting], arm: Setting) -> dict[str, str]:
     """The categorical parameters that stand for an arm."""
     columns = factors(arms)
-    return {n: label(arms, arm) if n == ARM else _text(arm.get(n)) for n in columns}
+    return {n: label(arms, arm) if n == ARM else text(arm.get(n)) for n in columns}
 
 
 def arm_of(arms: Sequence[Setting], params: Mapping[str, Any]) -> Setting:
@@ -223,6 +224,12 @@ def search_entries(study: StudyConfig) -> list[Entry]:
     for place, arm in itertools.product(places, arms):
         entries.append(Entry(len(entries), _params_at(study, arm, place)))
     return entries
+
+
+def confirm_entries(study: StudyConfig, best: Mapping[str, dict[str, Any]]) -> list[Entry]:
+    """The trials of the confirmation: each arm's best parameters on every seed."""
+    rounds = itertools.product(confirm_seeds(study), best.values())
+    return [Entry(i, {**params, "seed": seed}) for i, (seed, params) in enumerate(rounds)]
 
 
 def _params_at(study: StudyConfig, arm: Setting, place: Sequence[float]) -> dict[str, Any]:

@@ -70,6 +70,25 @@ def _groups(study: StudyConfig, rows: list[Row]) -> dict[str, list[Row]]:
     return {level: [r for r in rows if str(r[names[0]]) == level] for level in levels}
 
 
+def _points(
+    axes: Any, study: StudyConfig, rows: list[Row], x: Callable[[Row], float], along: str
+) -> None:
+    """The score of each row, a colour and a marker for each level of the first factor."""
+    for i, (level, group) in enumerate(_groups(study, rows).items()):
+        values = [words.scale(study) * row["value"] for row in group]
+        axes.plot(
+            [x(row) for row in group], values, **_look(i), ls="", ms=4, alpha=0.8, label=level
+        )
+    _zoom(axes, words.scale(study) * np.array([row["value"] for row in rows]))
+    axes.set_xlabel(along)
+    axes.set_ylabel(_title(study))
+    _legend(axes, study)
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
 def _legend(axes: Any, study: StudyConfig) -> None:
     if names := plan.varied(study.study.arms):
         axes.figure.legend(title=names[0], loc="outside right upper")
@@ -103,45 +122,19 @@ def _arms(axes: Any, result: StudyResult) -> None:
 
 
 def _search(axes: Any, result: StudyResult, done: list[Row]) -> None:
-    study, scale = result.config, words.scale(result.config)
-    for i, (level, rows) in enumerate(_groups(study, done).items()):
-        axes.plot(
-            [row["number"] + 1 for row in rows],
-            [scale * row["value"] for row in rows],
-            MARKERS[i % len(MARKERS)],
-            color=COLOURS[i % len(COLOURS)],
-            ms=4,
-            alpha=0.8,
-            label=level,
-        )
-    values = scale * np.array([row["value"] for row in done])
+    study = result.config
+    _points(axes, study, done, lambda row: row["number"] + 1, "Trial")
+    values = words.scale(study) * np.array([row["value"] for row in done])
     best = np.maximum.accumulate if choose.sign(study) > 0 else np.minimum.accumulate
     numbers = [row["number"] + 1 for row in done]
     axes.step(numbers, best(values), where="post", color=COLOURS[-1], lw=1)
-    _zoom(axes, values)
-    axes.set_xlabel("Trial")
-    axes.set_ylabel(_title(study))
-    _legend(axes, study)
 
 
 def _by_range(axes: Any, study: StudyConfig, done: list[Row], name: str) -> None:
-    scale, drawn = words.scale(study), [row for row in done if not math.isnan(row[name])]
-    for i, (level, rows) in enumerate(_groups(study, drawn).items()):
-        axes.plot(
-            [row[name] for row in rows],
-            [scale * row["value"] for row in rows],
-            MARKERS[i % len(MARKERS)],
-            color=COLOURS[i % len(COLOURS)],
-            ms=4,
-            alpha=0.8,
-            label=level,
-        )
+    drawn = [row for row in done if not math.isnan(row[name])]
+    _points(axes, study, drawn, lambda row: row[name], name)
     if study.study.ranges[name].log:
         axes.set_xscale("log")
-    _zoom(axes, scale * np.array([row["value"] for row in drawn]))
-    axes.set_xlabel(name)
-    axes.set_ylabel(_title(study))
-    _legend(axes, study)
 
 
 def _grid_caption(result: StudyResult) -> str:
@@ -164,14 +157,7 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
     for j, column in enumerate(columns):
         values = [scale * best.get(f"{row}/{column}", math.nan) for row in rows]
         places = np.arange(len(rows)) + (j - (len(columns) - 1) / 2) * width
-        axes.plot(
-            places,
-            values,
-            MARKERS[j % len(MARKERS)],
-            color=COLOURS[j % len(COLOURS)],
-            ms=7,
-            label=column,
-        )
+        axes.plot(places, values, **_look(j), ls="", ms=7, label=column)
         at = {f"{row}/{column}": place for row, place in zip(rows, places, strict=True)}
         for arm in result.arms:
             if arm.label in at and not math.isnan(arm.score.low):

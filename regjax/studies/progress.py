@@ -1,63 +1,51 @@
 """How a study shows itself while it goes on: a bar on a terminal, a line a trial elsewhere."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from regjax.config import StudyConfig
-from regjax.progress import say
+from regjax.progress import bar, say
 from regjax.studies import choose, plan, words
 
 Phases = Sequence[Sequence[FrozenTrial]]
 
 
-class TrialBar:
-    """Shows trials as they finish. Use as a context manager.
+@contextlib.contextmanager
+def showing(study: StudyConfig, console: Console) -> Iterator[Callable[[Phases], None]]:
+    """Gives what shows the trials that have ended, given all: by a bar, or in a line each.
 
     Args:
       study: the config.
       console: where to; a terminal gets a bar, all else a line a trial.
     """
+    planned = plan.budget(study) + study.study.confirm * len(study.study.arms)
+    with bar("trials", planned, 0, console) as move:
+        yield _Trials(study, console, move).show
 
-    def __init__(self, study: StudyConfig, console: Console) -> None:
-        self._study, self._console = study, console
+
+class _Trials:
+    """What is known of the trials, and what was told of them."""
+
+    def __init__(
+        self, study: StudyConfig, console: Console, move: Callable[[int, str], None] | None
+    ) -> None:
+        self._study, self._console, self._move = study, console, move
         self._started, self._before = time.monotonic(), -1
         self._told: set[tuple[int, int]] = set()
-        self._bar = None
-        if console.is_terminal:
-            columns = (TextColumn("trials"), MofNCompleteColumn(), BarColumn(20))
-            self._bar = Progress(
-                *columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=console
-            )
-            self._task = self._bar.add_task("compiling", total=self._planned())
 
-    def _planned(self) -> int:
-        search = self._study.study
-        return plan.budget(self._study) + search.confirm * len(search.arms)
-
-    def __enter__(self) -> Callable[[Phases], None]:
-        if self._bar:
-            self._bar.start()
-        return self._show
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def _show(self, phases: Phases) -> None:
+    def show(self, phases: Phases) -> None:
+        """By the trials of each phase."""
         finished = [[t for t in phase if t.state.is_finished()] for phase in phases]
         done = sum(map(len, finished))
         if self._before < 0:
             self._before = done
-        if self._bar:
-            self._bar.update(self._task, completed=done, description=self._summary(phases, done))
+        if self._move:
+            self._move(done, self._summary(phases, done))
             return
         for phase, trials in enumerate(finished):
             for trial in sorted(trials, key=lambda t: t.datetime_complete or t.number):

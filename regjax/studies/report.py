@@ -158,7 +158,7 @@ def cells(result: StudyResult) -> list[list[str]]:
     for arm in result.arms:
         d = arm.against
         names = plan.varied(study.study.arms)
-        levels = [_level(arm.setting.get(name)) for name in names] or [arm.label]
+        levels = [plan.text(arm.setting.get(name)) for name in names] or [arm.label]
         rows.append(
             [
                 *levels,
@@ -171,10 +171,6 @@ def cells(result: StudyResult) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def _level(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def table(result: StudyResult) -> Table:

@@ -16,7 +16,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 
-from regjax.errors import InputError
+from regjax.errors import InputError, one_line
 
 JOURNAL = "journal.log"
 ATTEMPTS = 5  # to open a database
@@ -95,12 +95,11 @@ def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
         if "://" in url:
             return _database(url)
     except Exception as error:  # each database's driver has its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         check = "check that it is a whole journal of Optuna's, and that it may be written"
         if kind not in ("", "journal"):
             check = "check that it is there, that it may be written, and that its driver is "
             check += "installed (extra 'storages')"
-        raise InputError(f"{given} cannot be used ({reason}); {check}") from error
+        raise InputError(f"{given} cannot be used ({one_line(error)}); {check}") from error
     raise InputError(
         f"--storage '{url}' is of no known kind, expected journal:PATH, sqlite:///PATH, "
         "postgresql+psycopg://USER@HOST/NAME, grpc://HOST:PORT, or nothing for a file in --workdir"

@@ -67,7 +67,7 @@ class TrialWorker:
         self._phase(self._search, entries, self._search_trial, stops=True)
         if self._study.study.confirm:
             best = best_of_arms(self._study, self._search.trials())
-            entries = confirm_entries(self._study, best)
+            entries = plan.confirm_entries(self._study, best)
             self._phase(self._confirm, entries, self._confirm_trial, stops=False)
         self._worker.close()
 
@@ -162,12 +162,6 @@ class TrialWorker:
             return True
 
         return Job(plan.config_of(self._study, setting, seed), splits, after_epoch)
-
-
-def confirm_entries(study: StudyConfig, best: dict[str, Any]) -> list[Entry]:
-    """The trials of the confirmation: each arm's best parameters on every fresh seed."""
-    rounds = [(seed, params) for seed in plan.confirm_seeds(study) for params in best.values()]
-    return [Entry(i, {**params, "seed": seed}) for i, (seed, params) in enumerate(rounds)]
 
 
 def main(workdir: str, storage_url: str = "") -> None:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regjax.dtypes import widen
+
 Number = jax.Array | float
 PyTree = Any
 
@@ -58,7 +60,7 @@ def clip_by_leaf_norm(max_norm: Number) -> optax.GradientTransformation:
     """
 
     def clip(g: jax.Array) -> jax.Array:
-        norm = jnp.sqrt(jnp.square(g.astype(jnp.promote_types(g.dtype, jnp.float32))).sum())
+        norm = jnp.sqrt(jnp.square(widen(g)).sum())
         return g * (max_norm / jnp.maximum(norm, max_norm)).astype(g.dtype)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:

@@ -88,10 +88,10 @@ def _reporter(parts: Assembled, writers: list[Any], console: Console) -> Tell:
 
 def _finite(tree: PyTree) -> Iterator[tuple[str, np.ndarray]]:
     """The finite values of each leaf, by its path; a leaf without any is left out."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for name, leaf in trees.named(tree).items():
         values = together.whole(leaf).astype(np.float32)
         if (values := values[np.isfinite(values)]).size:
-            yield trees.path_name(path), values
+            yield name, values
 
 
 def _gradients(parts: Assembled) -> Callable[[RunState], PyTree]:
