@@ -100,7 +100,8 @@ def shifted(x: jax.Array, window: Sequence[int], geometry: Geometry) -> list[jax
     last = [s - r for s, r in zip(sizes, reach, strict=True)]  # past the window's first place
 
     def seen(place: tuple[int, ...]) -> jax.Array:
-        start = [k * d for k, d in zip(place, geometry.dilation, strict=True)]
+        steps = zip(place, geometry.dilation, sizes, strict=True)
+        start = [min(k * d, size) for k, d, size in steps]  # a window may be larger than all of x
         stop = [a + max(0, b) for a, b in zip(start, last, strict=True)]
         return lax.slice(x, (0, *start, 0), (n, *stop, channels), (1, *geometry.strides, 1))
 

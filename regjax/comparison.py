@@ -27,7 +27,8 @@ class Difference(NamedTuple):
     Attributes:
       estimate: of the mean of the paired differences.
       p: two-sided, of the paired t-test, corrected by Holm over all that were tested together.
-      effect: Hedges' g of the paired differences: their mean over their standard deviation.
+      effect: Hedges' g of the paired differences: their mean over their standard deviation; of two
+        pairs, for which its correction is not defined, NaN.
       seeds: how many pairs.
     """
 
@@ -72,11 +73,13 @@ def estimate(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Esti
 def compare(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Difference]:
     """The first of each pair against the second, all tests corrected together (Holm 1979).
 
+    Differences as small as the scores' rounding are none.
+
     >>> scores = np.array([0.9, 0.8, 0.85]), np.array([0.7, 0.6, 0.66])
     >>> compare({"a": scores})["a"].told_apart
     True
     """
-    gaps = {name: first - second for name, (first, second) in pairs.items()}
+    gaps = {name: _gap(*pair) for name, pair in pairs.items()}
     corrected = holm({name: _p(gap) for name, gap in gaps.items()})
     return {
         name: Difference(estimate(gap), corrected[name], _effect(gap), int(np.isfinite(gap).sum()))
@@ -98,6 +101,18 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
+def _gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The differences, without those that rounding alone has made."""
+    gap = first - second
+    paired = np.isfinite(gap)
+    sizes = np.abs(np.concatenate([first[paired], second[paired]]))
+    rounding = 8 * np.finfo(float).eps * sizes.max(initial=0)
+    if paired.any() and np.ptp(gap[paired]) <= rounding:
+        mean = gap[paired].mean()
+        gap[paired] = mean if abs(mean) > rounding else 0
+    return gap
+
+
 def _p(gap: np.ndarray) -> float:
     """Of the paired t-test; where the gap has no spread, beyond doubt."""
     gap = gap[np.isfinite(gap)]
@@ -112,16 +127,17 @@ def _p(gap: np.ndarray) -> float:
 def _effect(gap: np.ndarray) -> float:
     gap = gap[np.isfinite(gap)]
     n = len(gap)
-    if n < 2 or np.ptp(gap) == 0:
-        return 0.0 if n > 1 and not np.any(gap) else np.nan
-    small = 1 - 3 / (4 * (n - 1) - 1) if n > 2 else 1.0
-    return float(small * gap.mean() / gap.std(ddof=1))
+    if n > 1 and not np.any(gap):
+        return 0.0
+    if n < 3 or np.ptp(gap) == 0:
+        return np.nan
+    return float((1 - 3 / (4 * (n - 1) - 1)) * gap.mean() / gap.std(ddof=1))
 
 
 def probability_best(scores: Scores, resamples: int = 20_000, seed: int = 0) -> dict[str, float]:
     """How probable it is that each method has the largest mean; 0 for one that failed on a seed.
 
-    NaN where there is one seed, which has no spread to tell it by.
+    NaN for all where there is one seed, which has no spread to tell it by.
 
     The share of draws from the means' posterior under a flat prior, in the model score = method +
     seed + residual, residuals of one variance for all. (A few seeds are too few for a covariance of
@@ -161,7 +177,7 @@ def tied_with_best(scores: Scores) -> list[str]:
         return []
     names = sorted(whole, key=lambda name: -whole[name].mean())
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    tested = holm({f"{a}\n{b}": _p(whole[a] - whole[b]) for a, b in pairs})
+    tested = holm({f"{a}\n{b}": _p(_gap(whole[a], whole[b])) for a, b in pairs})
     return [n for n in names if n == names[0] or not tested[f"{names[0]}\n{n}"] < 0.05]
 
 

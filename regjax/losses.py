@@ -34,7 +34,8 @@ def cross_entropy(
       `(...)` losses in at least float32.
 
     Raises:
-      ValueError: an unknown convention, or labels whose shape does not fit the logits.
+      ValueError: an unknown convention, `others` of a single class, or labels whose shape does not
+        fit the logits.
 
     >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4)
     Array([1.3863], dtype=float32)
@@ -46,6 +47,8 @@ def cross_entropy(
     log_p = jax.nn.log_softmax(widen(logits))
     classes = logits.shape[-1]
     if convention == "others":
+        if classes < 2:
+            raise ValueError(f"the convention 'others' needs other classes, got {classes}")
         label_smoothing = label_smoothing * classes / (classes - 1)
     hit = _expected(labels, log_p)
     return -_times(1 - label_smoothing, hit) - _times(label_smoothing, log_p.mean(-1))

@@ -59,7 +59,9 @@ class Mean(Sums):
 
 
 class R2(Sums):
-    """Coefficient of determination, R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² (scikit-learn's `r2_score`).
+    """Coefficient of determination, R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)².
+
+    scikit-learn's `r2_score` with `force_finite=False`.
 
     Attributes:
       residual: Σ(y − ŷ)², in at least float32, as are the others.
@@ -79,7 +81,9 @@ class R2(Sums):
 
     def compute(self) -> jax.Array:
         """R²; of targets that are all the same, −inf, or NaN where they were met exactly."""
-        return 1 - self.residual / (self.squares - jnp.square(self.total) / self.count)
+        spread = self.squares - jnp.square(self.total) / self.count
+        rounding = 16 * jnp.finfo(self.squares.dtype).eps * self.squares
+        return 1 - self.residual / jnp.where(spread <= rounding, 0, spread)
 
 
 class Bin(NamedTuple):
@@ -233,7 +237,7 @@ def confidence_bins(
     Array([1, 1], dtype=int32)
     """
     mask = _counted(confidence, mask)
-    edges = jnp.linspace(0, 1, bins + 1)[None, 1:-1]
+    edges = jnp.array([i / bins for i in range(1, bins)])[None]
     # A NaN lies above no edge: it makes the sum of the first bin, and so the error, NaN.
     place = (confidence[:, None] > edges).sum(axis=-1, keepdims=True)
     member = (place == jnp.arange(bins)[None]) & mask[:, None]

@@ -22,8 +22,9 @@ def constant(step: Number) -> jax.Array:
 def cosine(step: Number, total: Number, final: Number = 0.0) -> jax.Array:
     """Loshchilov & Hutter (2017): from 1 to `final` along half a cosine in `total` steps.
 
-    (1 − final) · ½(1 + cos(π t / total)) + final, and `final` from then on;
-    `optax.cosine_decay_schedule` with alpha = final.
+    (1 − final) · ½(1 + cos(π t / total)) + final, and `final` from t = total ≥ 1 on;
+    `optax.cosine_decay_schedule` with alpha = final. The last of `total` updates, at t = total − 1,
+    is a step above it.
 
     >>> cosine(50, 100, 0.0).round(3)
     Array(0.5, dtype=float32)
@@ -33,12 +34,14 @@ def cosine(step: Number, total: Number, final: Number = 0.0) -> jax.Array:
 
 
 def step_decay(step: Number, every: Number, factor: Number) -> jax.Array:
-    """factor^⌊t / every⌋, `torch.optim.lr_scheduler.StepLR` counted in steps.
+    """factor^⌊t / every⌋, `torch.optim.lr_scheduler.StepLR` counted in steps; `every` below 1 is 1.
+
+    A cut that falls on a step is made at it, although t / every may be rounded down.
 
     >>> step_decay(25, 10, 0.5)
     Array(0.25, dtype=float32)
     """
-    return jnp.asarray(factor, jnp.float32) ** jnp.floor(step / jnp.maximum(every, 1))
+    return jnp.asarray(factor, jnp.float32) ** jnp.floor(step / jnp.maximum(every, 1) * (1 + 1e-6))
 
 
 def warmup(step: Number, total: Number) -> jax.Array:

@@ -81,6 +81,27 @@ def test_values_that_differ_by_rounding_have_no_spread() -> None:
     assert low == mean == high == pytest.approx(5.0)
 
 
+def test_differences_that_are_rounding_are_none() -> None:
+    """The same three numbers summed in another order; and gaps that are one but for rounding."""
+    terms = np.array([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]])
+    first, second = terms.sum(0) / 3, terms[::-1].sum(0) / 3
+    assert (first != second).any()
+    d = comparison.compare({"a": (first, second)})["a"]
+    assert (d.p, d.effect, d.told_apart) == (1.0, 0.0, False)
+    assert comparison.tied_with_best({"a": first, "b": second}) == ["a", "b"]
+    three = np.array([0.9, 0.8, 0.6]), np.array([0.8, 0.7, 0.5])
+    assert np.ptp(three[0] - three[1]) > 0
+    d = comparison.compare({"a": three})["a"]
+    assert d.told_apart
+    assert np.isnan(d.effect)
+
+
+def test_of_two_pairs_hedges_correction_is_not_defined() -> None:
+    d = comparison.compare({"a": (np.array([0.9, 0.8]), np.array([0.5, 0.6]))})["a"]
+    assert np.isnan(d.effect)
+    assert np.isfinite(d.p)
+
+
 def test_equal_scores_and_single_seeds() -> None:
     same = np.array([0.9, 0.9, 0.9])
     d = comparison.compare({"a": (same, same)})["a"]

@@ -156,6 +156,16 @@ def test_groups_taken_together_do_not_see_each_other(groups: int, channels: int,
         np.testing.assert_allclose(got, want, atol=1e-5 * float(jnp.abs(want).max()))
 
 
+def test_a_window_larger_than_the_input_has_no_place() -> None:
+    def value(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return conv.conv_general_dilated(x, kernel, (1, 1), "VALID", **options).sum()
+
+    x, kernel = jnp.ones((2, 3, 3, 4)), jnp.ones((5, 5, 4, 2))
+    for gradient, like in zip(jax.grad(value, (0, 1))(x, kernel), (x, kernel), strict=True):
+        np.testing.assert_array_equal(gradient, jnp.zeros_like(like))
+
+
 @pytest.mark.parametrize(("size", "channels"), [((5, 7), 4), ((12, 12), 32)], ids=str)
 def test_negative_padding_cuts_off(size: tuple[int, int], channels: int) -> None:
     """Against a cut of its own: jaxlib 0.10.2's convolution reads past the end of x on a CPU."""

@@ -162,6 +162,20 @@ def test_covariate_shift_is_that_of_layers_updated_by_hand() -> None:
         diagnostics.covariate_shift(loss, PARAMS, after, ["dense_2"])
 
 
+def test_the_angle_of_covariate_shift_does_not_depend_on_the_gradients_size() -> None:
+    def loss(w: dict[str, jax.Array], scale: float = 1.0) -> jax.Array:
+        return scale * ((w["a"] * w["b"]) ** 2).sum()
+
+    before, after = ({n: w * jnp.arange(1.0, 4.0) for n in "ab"} for w in (1.0, 1.5))
+    after["a"] = after["a"][::-1]
+    for scale in (1e-12, 1e12):
+        whole = diagnostics.covariate_shift(loss, before, after, ["a", "b"])
+        small = diagnostics.covariate_shift(
+            lambda w, s=scale: loss(w, s), before, after, ["a", "b"]
+        )
+        np.testing.assert_allclose(small["b"].cosine, whole["b"].cosine, rtol=1e-5)
+
+
 def test_moment_shift_is_in_units_of_the_spread_before() -> None:
     h = jnp.concatenate([X, jnp.ones((12, 1))], axis=1)  # the last unit does not vary
     shift = diagnostics.moment_shift(h, 2 * h + 0.5)
@@ -192,6 +206,16 @@ def test_ritz_values_are_the_eigenvalues_of_the_dense_hessian() -> None:
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
     top = jax.jit(lambda p: diagnostics.top_eigenvalue(loss, p, KEY))(PARAMS)
     np.testing.assert_allclose(top, expected[-1], rtol=1e-5)
+
+
+def test_curvature_of_half_precision_is_that_of_the_same_weights_in_float32() -> None:
+    low = jax.tree.map(lambda w: w.astype(jnp.bfloat16), PARAMS)
+    same = jax.tree.map(lambda w: w.astype(jnp.float32), low)
+    for measure in (
+        lambda p: diagnostics.ritz_values(loss, p, KEY, 4),
+        lambda p: diagnostics.sam_sharpness(loss, p),
+    ):
+        np.testing.assert_array_equal(measure(low), measure(same))
 
 
 @pytest.mark.parametrize("curvatures", [(-3.0, -3.0, -2.0, -2.0), (0.0,) * 4, (2.0,) * 4])
@@ -279,6 +303,14 @@ def test_sparsity_by_weights_units_and_inputs() -> None:
     assert [float(x.weights) for x in by_path.values()] == [0.25, 1]
     with pytest.raises(ValueError, match=r"no parameter matches 'kernels'; there are w"):
         diagnostics.sparsity({"w": jnp.zeros(3)})
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint8", "uint32"])
+def test_zero_one_loss_of_any_integers_is_the_same(dtype: str) -> None:
+    predictions, targets = jnp.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]]), jnp.array([0, 1, 1])
+    expected = diagnostics.bias_variance(predictions, targets)
+    found = diagnostics.bias_variance(predictions.astype(dtype), targets.astype(dtype))
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(seed=st.integers(0, 2**16), classes=st.sampled_from([2, 3]))

@@ -235,6 +235,10 @@ def test_gamma_0_is_cross_entropy_exactly_and_large_gamma_forgets_the_easy() -> 
             lambda: losses.cross_entropy(LOGITS, HARD, convention="half"),
             "'all' or 'others'.*'half'",
         ),
+        (
+            lambda: losses.cross_entropy(LOGITS[:, :1], HARD, 0.1, "others"),
+            "needs other classes, got 1",
+        ),
         (lambda: losses.cross_entropy(LOGITS, HARD[:2]), r"need labels of shape \(3,\).*\(2,\)"),
         (lambda: losses.focal(LOGITS, SOFT[:, :2]), r"need labels of shape \(3,\).*\(3, 2\)"),
         (lambda: losses.mean_squared(jnp.ones((3, 1)), jnp.ones(3)), r"shape \(3, 1\), got \(3,\)"),

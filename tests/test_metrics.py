@@ -79,6 +79,18 @@ def test_r2_is_scikit_learns_over_merged_padded_batches(dtype: str) -> None:
         compare("metrics.r2", "sklearn.metrics.r2_score", whole, np.array(expected))
 
 
+@given(n=st.integers(1, 3000), value=st.floats(-10, 10, width=32), jit=st.booleans())
+def test_r2_of_targets_that_are_all_the_same(n: int, value: float, jit: bool) -> None:
+    """What rounding leaves of their spread is none: not R² of millions, of either sign."""
+
+    def r2(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return metrics.r2(outputs, targets).compute()
+
+    same, compute = jnp.full(n, value), jax.jit(r2) if jit else r2
+    assert compute(same + 1, same) == -np.inf
+    assert np.isnan(compute(same, same))
+
+
 def by_bins(logits: np.ndarray, labels: np.ndarray, bins: int) -> tuple[float, list[tuple]]:
     """Guo et al.'s equations (2), (3) and (5), bin by bin in plain Python."""
     p = np.exp(logits.astype(np.float64))
@@ -111,6 +123,13 @@ def test_calibration_error_is_its_definition(seed: int, bins: int) -> None:
 def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
     sums = metrics.calibration(jnp.zeros((1, 2)), jnp.array([0]), bins=2)
     np.testing.assert_array_equal(sums.count, [1, 0])
+
+
+@pytest.mark.parametrize("bins", [10, 15, 25, 50, 100])
+def test_each_edge_as_a_confidence_is_in_the_lower_bin(bins: int) -> None:
+    edges = np.float32(np.arange(1, bins) / bins)
+    sums = metrics.confidence_bins(jnp.asarray(edges), jnp.zeros(bins - 1), bins=bins)
+    np.testing.assert_array_equal(sums.count, [1] * (bins - 1) + [0])
 
 
 def test_certain_and_right_is_calibrated_certain_and_wrong_is_not() -> None:

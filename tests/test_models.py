@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regjax import dropout, models, trees
+from regjax.activations import ACTIVATIONS
 from regjax.config import Config, ModelConfig, check
 from regjax.errors import InputError
 from regjax.initializers import SCHEMES
@@ -178,6 +179,28 @@ def torch_block(module: Any, x: Any, stride: int, preactivation: bool, projectio
         shortcut = module["pad"](shortcut.movedim(1, -1), (0, padding)).movedim(-1, 1)
     y = module["conv_1"](relu(module["norm_0"](module["conv_0"](y))))
     return y + shortcut if preactivation else relu(module["norm_1"](y) + shortcut)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_torchs(name: str) -> None:
+    """Where they bend, too."""
+    import torch
+
+    x = np.array([-1e4, -3.0, -0.5, -0.0, 0.0, 0.5, 3.0, 1e4], np.float32)
+    theirs = torch.tensor(x, requires_grad=True)
+    y = getattr(torch.nn.functional, name)(theirs)
+    y.sum().backward()
+    assert theirs.grad is not None
+    slope = jax.vmap(jax.grad(ACTIVATIONS[name]))(jnp.asarray(x))
+    ours = ACTIVATIONS[name](jnp.asarray(x)), slope
+    compare(
+        f"activations.{name}",
+        "torch.nn.functional",
+        ours,
+        (y.detach().numpy(), theirs.grad.numpy()),
+        {"float32": 1e-6},
+    )
 
 
 @pytest.mark.parity

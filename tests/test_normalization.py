@@ -595,6 +595,39 @@ def test_epsilon_is_traced() -> None:
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("pool", [None, lambda x: x.max((1, 2), keepdims=True)])
+@pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "group_norm", "instance_norm"])
+def test_the_gradient_of_epsilon_is_that_of_differences(name: str, pool: Any) -> None:
+    options: dict[str, Any] = {"groups": 2} if name == "group_norm" else {}
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 3, 6)))
+        scale = jnp.arange(1.0, 7.0)
+
+        def value(epsilon: jax.Array | float) -> jax.Array:
+            y = getattr(norm, name)(x, scale=scale, epsilon=epsilon, pool=pool, **options)
+            return ((y[0] if name == "batch_norm" else y) ** 3).sum()
+
+        slope = (value(0.1 + 1e-6) - value(0.1 - 1e-6)) / 2e-6
+        assert jax.grad(value)(0.1) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_rms_norm_by_its_default_epsilon_is_torchs(dtype: str) -> None:
+    import torch
+
+    given = torch.full((1, 4), 0.01).to(getattr(torch, dtype))
+    expected = torch.nn.RMSNorm(4).to(given.dtype)(given).detach().float().numpy()
+    ours = norm.rms_norm(jnp.full((1, 4), 0.01, dtype))
+    np.testing.assert_allclose(ours.astype(jnp.float32), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "rms_norm", "ghost_batch_norm"])
+def test_whole_numbers_are_refused(name: str) -> None:
+    with pytest.raises(TypeError, match="floating numbers, got int32"):
+        FAMILY[name](jnp.ones((6, 16, 8), jnp.int32))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

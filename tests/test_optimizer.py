@@ -185,5 +185,7 @@ def test_schedules_are_optaxs() -> None:
     np.testing.assert_allclose(schedules.cosine(steps, 100, 0.1), cosine(steps), atol=1e-6)
     stairs = optax.exponential_decay(1.0, 10, 0.5, staircase=True)
     np.testing.assert_allclose(schedules.step_decay(steps, 10, 0.5), stairs(steps), rtol=1e-6)
+    every = np.float32(0.6) * np.float32(7)  # .6 of an epoch of 7 batches: 21 steps are five
+    np.testing.assert_allclose(schedules.step_decay(steps[20:22], every, 0.5), [0.5**4, 0.5**5])
     ramp = optax.linear_schedule(0.0, 1.0, 20)
     np.testing.assert_allclose(schedules.warmup(steps, 20), ramp(steps + 1), atol=1e-6)

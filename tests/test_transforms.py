@@ -259,6 +259,35 @@ def test_averages_are_torchs(dtype: str) -> None:
         compare(f"transforms.{name}", owner, ours, expected, TWENTY_STEPS)
 
 
+@pytest.mark.parametrize("average", [transforms.swa(), transforms.ema(0.99)])
+def test_averages_of_half_precision_do_not_drift(average: Any) -> None:
+    w = jnp.array([1.0, 0.9, 1.7, 100.0], jnp.bfloat16)
+    state = jax.lax.fori_loop(
+        0, 1000, lambda _, s: average.update(jnp.zeros_like(w), s, w)[1], average.init(w)
+    )
+    np.testing.assert_allclose(state.average, w.astype(jnp.float32), rtol=1e-4)
+
+
+def test_adam_of_half_precision_moves() -> None:
+    tx, g = transforms.scale_by_adam_hat(), jnp.ones(1, jnp.bfloat16)
+    np.testing.assert_allclose(tx.update(g, tx.init(g))[0].astype(jnp.float32), 1, atol=0.01)
+
+
+@pytest.mark.parametrize("convention", ["torch", "optax"])
+def test_a_norm_beyond_half_precision_is_clipped(convention: str) -> None:
+    """‖g‖ = 30,000 is a sum of squares of 9e8."""
+    tx, g = transforms.clip_by_norm(1.0, convention), jnp.full((100, 100), 300.0, jnp.float16)
+    clipped, _ = tx.update(g, tx.init(g))
+    assert clipped.dtype == jnp.float16
+    np.testing.assert_allclose(clipped.astype(jnp.float32), 0.01, rtol=1e-3)
+
+
+def test_a_leaf_clipped_to_no_length() -> None:
+    tx = transforms.clip_by_leaf_norm(0.0)
+    for g in (jnp.zeros(2), jnp.ones(2)):
+        assert not tx.update(g, tx.init(g))[0].any()
+
+
 def test_before_swa_starts_the_average_is_the_weights() -> None:
     """So a run is judged by what it has learned, not by its first weights."""
     w, tx = jnp.zeros(2), transforms.swa(start=3)

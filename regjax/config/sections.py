@@ -177,7 +177,7 @@ class ScheduleConfig(Fields):
 
     name: str = one_of("constant", "constant", "cosine", "step")
     warmup_epochs: float = traced(0.0, "[0, inf)")
-    final: float = traced(0.0, "[0, 1]")  # cosine: last rate / first rate
+    final: float = traced(0.0, "[0, 1]")  # cosine: rate at its end / first rate
     step_epochs: float = traced(10.0, "(0, inf)")  # step: epochs between cuts
     factor: float = traced(0.1, "(0, 1]")  # step: what each cut multiplies by
 

@@ -89,10 +89,8 @@ def _zero_one(predictions: jax.Array, targets: jax.Array) -> ZeroOne:
     same = predictions[:, None] == predictions[None]
     votes = same.sum(axis=0)  # how many agree with each
     # Of classes equally frequent the smallest: the order of the networks is no matter.
-    largest = jnp.where(
-        votes == votes.max(axis=0, keepdims=True), predictions, jnp.iinfo(jnp.int32).max
-    )
-    main = largest.min(axis=0).astype(predictions.dtype)
+    last = jnp.asarray(jnp.iinfo(predictions.dtype).max, predictions.dtype)
+    main = jnp.where(votes == votes.max(axis=0, keepdims=True), predictions, last).min(axis=0)
     right = predictions == targets[None]
     biased = main != targets
     deviates = (predictions != main[None]).mean(axis=0)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from regjax.dtypes import widen
+
 PyTree = Any
 Number = jax.Array | float
 Count = jax.Array | int
@@ -30,7 +32,7 @@ def sam_sharpness(loss: Loss, params: PyTree, rho: Number = 0.05, steps: Count =
     >>> sam_sharpness(lambda w: (w**2).sum(), jnp.array([1.0]), 0.5)  # 1.5² − 1²
     Array(1.25, dtype=float32)
     """
-    flat, unflatten = ravel_pytree(params)
+    flat, unflatten = ravel_pytree(jax.tree.map(widen, params))
 
     def value(offset: jax.Array) -> jax.Array:
         return loss(unflatten(flat + offset))
@@ -85,7 +87,7 @@ def ritz_values(loss: Loss, params: PyTree, key: jax.Array, steps: int = 32) -> 
     >>> ritz_values(loss, jnp.ones(3), jax.random.key(0)).round(3)
     Array([-2.,  1.,  5.], dtype=float32)
     """
-    flat, unflatten = ravel_pytree(params)
+    flat, unflatten = ravel_pytree(jax.tree.map(widen, params))
     steps = min(steps, flat.size)
 
     def times(vector: jax.Array) -> jax.Array:

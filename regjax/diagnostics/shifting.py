@@ -84,7 +84,8 @@ def covariate_shift(
         old = _dot([(mine * a, a) for a, _, mine in pairs])
         new = _dot([(mine * b, b) for _, b, mine in pairs])
         both = _dot([(mine * a, b) for a, b, mine in pairs])
-        return GradientShift(jnp.sqrt(shifted), both / jnp.sqrt(old * new), jnp.sqrt(old))
+        lengths = jnp.sqrt(old) * jnp.sqrt(new)  # of the product itself 1e-40 would be left
+        return GradientShift(jnp.sqrt(shifted), both / lengths, jnp.sqrt(old))
 
     found = jax.lax.map(one, jnp.arange(len(layers)))
     return OrderedDict(

@@ -44,6 +44,7 @@ def batch_norm(
 
     Raises:
       ValueError: one value per channel, which has no variance (as in PyTorch; Flax returns 0).
+        Where a mask, or the size of `axis_name`, leaves one, the variance is 0.
 
     >>> batch_norm(jnp.array([[1.0], [3.0]]), epsilon=0.0)[0]
     Array([[-1.],

@@ -45,11 +45,14 @@ def statistics(
     Returns:
       Statistics in at least float32; m is 0 where no row counts, the rest then 0.
 
+    Raises:
+      TypeError: whole numbers, as which what is normalized would be cut off.
+
     >>> statistics(jnp.array([[1.0], [3.0]]), axes=(0,)).variance
     Array([[1.]], dtype=float32)
     """
     axes = tuple(axis % x.ndim for axis in axes)
-    x = widen(x)
+    x = widened(x)
     count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
     if mask is not None:
         rows = counted_rows(mask, x.ndim)
@@ -69,6 +72,17 @@ def statistics(
 
     mu = mean(x)
     return Statistics(mu, mean(jnp.square(x - mu)), count)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """The input in the dtype to compute in.
+
+    >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"a norm needs floating numbers, got {x.dtype}; convert them")
+    return widen(x)
 
 
 def counted_rows(mask: jax.Array, ndim: int) -> jax.Array:

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regjax.dtypes import widen
-from regjax.normalization.core import Number, Pool, per_channel
+from regjax.normalization.core import Number, Pool, per_channel, widened
 from regjax.normalization.standardize import standardize
 
 
@@ -118,14 +117,14 @@ def rms_norm(
     Args:
       x: `(..., C)`.
       scale: `(C,)` or None.
-      epsilon: ε inside the root; None: the dtype's machine epsilon, `torch.nn.RMSNorm`'s. Flax
-        and Keras have 1e-6.
+      epsilon: ε inside the root; None: the machine epsilon of the dtype it is computed in, at least
+        float32, `torch.nn.RMSNorm`'s. Flax and Keras have 1e-6.
 
     >>> rms_norm(jnp.array([[3.0, 3.0]]))
     Array([[1., 1.]], dtype=float32)
     """
-    epsilon = float(jnp.finfo(x.dtype).eps) if epsilon is None else epsilon
-    wide = widen(x)
+    wide = widened(x)
+    epsilon = float(jnp.finfo(wide.dtype).eps) if epsilon is None else epsilon
     y = wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + epsilon)
     if scale is not None:
         y = y * per_channel(scale, x.ndim)

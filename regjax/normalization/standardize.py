@@ -45,7 +45,7 @@ def standardize(
       axes: the axes to reduce.
       scale, bias: broadcastable against `x` with as many axes, or None.
       mask: `(N,)`, 0 for padding rows, which are normalized but not counted.
-      epsilon: ε inside the root.
+      epsilon: ε inside the root, a number.
       pool: max pooling of the output. With a gradient, and where the places of a sample share their
         statistics, it comes first: what is left has as many values as come out of it.
 
@@ -131,7 +131,8 @@ def _backward(
         shared = jnp.where(counted_rows(mask, x.ndim), shared, 0)
     dscale = None if scale is None else _like(scale, sums[1])
     dbias = None if bias is None else _like(bias, sums[0])
-    return (own + shared).astype(x.dtype), dscale, dbias, None, None
+    depsilon = (-0.5 * jnp.square(factor) * with_normal).sum().astype(epsilon.dtype)
+    return (own + shared).astype(x.dtype), dscale, dbias, None, depsilon
 
 
 def _like(parameter: jax.Array, values: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
 """Penalties Ω(parameters), each a pure function of a tree to a scalar, without its strength.
 
 Sums are in at least float32. Kernels are `(*window, in, out)`; a unit is a column of the matrix
-`(window · in, out)`, an input feature one of its rows. Penalties of groups or matrices look at
-kernels: of leaves with less than two axes each value is a group by itself.
+`(window · in, out)`, an input feature one of its rows. A vector is a matrix of one row: each value
+a unit by itself, all of them one input.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,11 @@ def l1(params: PyTree) -> jax.Array:
     >>> l1({"kernel": jnp.array([3.0, -4.0])})
     Array(7., dtype=float32)
     """
-    return total(params, jnp.abs)
+    return total(params, _absolute)
+
+
+def _absolute(w: jax.Array) -> jax.Array:
+    return jnp.where(w == 0, 0, jnp.abs(w))  # JAX's derivative of |w| at 0 is 1
 
 
 def l2(params: PyTree) -> jax.Array:

@@ -57,9 +57,14 @@ def project_unit(params: PyTree) -> PyTree:
 def project_l1_ball(params: PyTree, radius: Number) -> PyTree:
     """The nearest tree with Σ|w| ≤ radius over all leaves together (Duchi et al. 2008).
 
-    `optax.projections.projection_l1_ball`, which takes traced radii.
+    `optax.projections.projection_l1_ball`, which takes traced radii; and at 0, zeros.
 
     >>> project_l1_ball(jnp.array([3.0, -2.0]), 2.0)
     Array([ 1.5, -0.5], dtype=float32)
     """
-    return optax.projections.projection_l1_ball(params, radius)  # pyright: ignore
+    if not jax.tree.leaves(params):
+        return params
+    some = jnp.asarray(radius) > 0
+    wide = jax.tree.map(widen, params)
+    nearest = optax.projections.projection_l1_ball(wide, jnp.where(some, radius, 1))  # pyright: ignore
+    return jax.tree.map(lambda w, x: jnp.where(some, x, 0).astype(w.dtype), params, nearest)

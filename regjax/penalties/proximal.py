@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from regjax.dtypes import widen
 from regjax.penalties.parameters import as_matrix, group_axis, length
 
 PyTree = Any
@@ -69,12 +70,12 @@ def prox_group_lasso(params: PyTree, strength: Number, groups: str = "outputs") 
     axis = group_axis(groups)
 
     def shrink(w: jax.Array) -> jax.Array:
-        matrix = as_matrix(w)
-        threshold = jnp.asarray(strength, w.dtype) * jnp.sqrt(float(matrix.shape[axis]))
+        matrix = widen(as_matrix(w))
+        threshold = jnp.asarray(strength, matrix.dtype) * jnp.sqrt(float(matrix.shape[axis]))
         lengths = length(matrix, axis)
         kept = lengths > threshold
         factor = jnp.where(kept, 1 - threshold / jnp.where(kept, lengths, 1), 0)
-        return (matrix * factor.astype(w.dtype)).reshape(w.shape)
+        return (matrix * factor).astype(w.dtype).reshape(w.shape)
 
     return jax.tree.map(shrink, params)
 
@@ -88,9 +89,9 @@ def prox_nuclear(params: PyTree, strength: Number) -> PyTree:
     """
 
     def shrink(w: jax.Array) -> jax.Array:
-        left, values, right = jnp.linalg.svd(as_matrix(w), full_matrices=False)
+        left, values, right = jnp.linalg.svd(widen(as_matrix(w)), full_matrices=False)
         values = _soft(values, strength)
-        return ((left * values[None, :]) @ right).reshape(w.shape)
+        return ((left * values[None, :]) @ right).astype(w.dtype).reshape(w.shape)
 
     return jax.tree.map(shrink, params)
 

@@ -1,7 +1,8 @@
 """Averages of the weights along the way, kept beside them; last in a chain.
 
-The updates pass unchanged. The average is `average` in the state: `optax.tree.get(opt_state,
-"average")` finds it in a chain. Evaluate with it; batch statistics are to be taken anew for it.
+The updates pass unchanged. The average is `average` in the state, in at least float32:
+`optax.tree.get(opt_state, "average")` finds it in a chain. Evaluate with it; batch statistics are
+to be taken anew for it.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regjax.dtypes import wide
 from regjax.transforms.common import check_given
 
 PyTree = Any
@@ -32,7 +34,9 @@ def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
 
     def init(params: PyTree) -> AverageState:
         zero = jnp.zeros((), jnp.int32)
-        return AverageState(zero, zero, jax.tree.map(jnp.copy, params))
+        # Half precision would round each small step away.
+        average = jax.tree.map(lambda w: jnp.array(w, wide(jnp.asarray(w).dtype)), params)
+        return AverageState(zero, zero, average)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> Any:
         check_given(params, "an average")
@@ -52,9 +56,10 @@ def _averaging(weight: Any, counts: Any) -> optax.GradientTransformation:
 
 
 def ema(decay: Number) -> optax.GradientTransformation:
-    """Exponential average a ← d·a + (1 − d)·w after each update (Polyak & Juditsky 1992).
+    """Exponential average a ← d·a + (1 − d)·w after each update.
 
-    The first weights are taken whole, as in `torch.optim.swa_utils.get_ema_multi_avg_fn`.
+    The first weights are taken whole, as in `torch.optim.swa_utils.get_ema_multi_avg_fn`. (Polyak
+    and Juditsky, 1992, average all alike, as `swa` does.)
 
     >>> tx = ema(0.75)
     >>> w = jnp.array([0.0])

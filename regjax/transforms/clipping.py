@@ -1,4 +1,8 @@
-"""Clipping of gradients, first in a chain. A NaN or infinity is not hidden: it spreads."""
+"""Clipping of gradients, first in a chain.
+
+A NaN is not hidden: by value it stays, by a norm it spreads to all that the norm is of. An infinity
+becomes the threshold by value; by a norm a NaN, and all beside it 0, as in PyTorch.
+"""
 
 from typing import Any
 
@@ -28,7 +32,11 @@ def clip_by_norm(max_norm: Number, convention: str = "torch") -> optax.GradientT
 
     `torch`: g · min(1, T / (‖g‖ + 1e-6)), `torch.nn.utils.clip_grad_norm_`. `optax`: g · min(1,
     T / ‖g‖), `optax.clip_by_global_norm` and Keras's `global_clipnorm`. The norm is over all
-    leaves together; a gradient of zeros stays zero.
+    leaves together, in at least float32; a gradient of zeros stays zero.
+
+    Args:
+      max_norm: T above 0, may be traced.
+      convention: `torch` or `optax`.
 
     Raises:
       ValueError: another convention.
@@ -38,15 +46,19 @@ def clip_by_norm(max_norm: Number, convention: str = "torch") -> optax.GradientT
     >>> jnp.allclose(updates["w"], jnp.array([0.6, 0.8]), atol=1e-5).item()
     True
     """
-    if convention == "optax":
-        return optax.clip_by_global_norm(max_norm)  # pyright: ignore[reportArgumentType]
-    if convention != "torch":
+    if convention not in ("torch", "optax"):
         raise ValueError(f"convention must be 'torch' or 'optax', got {convention!r}")
+    theirs = optax.clip_by_global_norm(max_norm)  # pyright: ignore[reportArgumentType]
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
-        factor = jnp.minimum(1, max_norm / (optax.tree.norm(updates) + 1e-6))
-        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), state
+        wide = jax.tree.map(widen, updates)  # in half precision a norm soon overflows
+        if convention == "optax":
+            clipped, state = theirs.update(wide, state)
+        else:
+            factor = jnp.minimum(1, max_norm / (optax.tree.norm(wide) + 1e-6))
+            clipped = jax.tree.map(lambda g: g * factor.astype(g.dtype), wide)
+        return jax.tree.map(lambda c, g: c.astype(g.dtype), clipped, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -61,7 +73,8 @@ def clip_by_leaf_norm(max_norm: Number) -> optax.GradientTransformation:
 
     def clip(g: jax.Array) -> jax.Array:
         norm = jnp.sqrt(jnp.square(widen(g)).sum())
-        return g * (max_norm / jnp.maximum(norm, max_norm)).astype(g.dtype)
+        long = norm > max_norm  # of no length also where max_norm is 0
+        return g * jnp.where(long, max_norm / jnp.where(long, norm, 1), 1).astype(g.dtype)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regjax.dtypes import wide
+
 PyTree = Any
 Number = jax.Array | float
 
@@ -125,9 +127,9 @@ def scale_by_adam_hat(
         nu = jax.tree.map(lambda v, g: v + (g * g - v) * (1 - b2), state.nu, updates)
 
         def direction(m: jax.Array, v: jax.Array) -> jax.Array:
-            t = jnp.asarray(count, m.dtype)
+            t = jnp.asarray(count, wide(m.dtype))  # in half precision b2ᵗ would be 1
             correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
-            return correction * m / (jnp.sqrt(v) + epsilon)
+            return (correction * m / (jnp.sqrt(v) + epsilon)).astype(m.dtype)
 
         return jax.tree.map(direction, mu, nu), optax.ScaleByAdamState(count, mu, nu)
 

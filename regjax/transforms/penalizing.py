@@ -61,7 +61,8 @@ def decoupled_decay(
     """u − η·s·w, after the learning rate: Loshchilov & Hutter (2019).
 
     With `learning_rate` the current η it is the decay of `torch.optim.AdamW`, `optax.adamw` and
-    Keras; with η = 1 the decay is independent of the learning rate, as in the paper.
+    Keras; with η = 1 the decay is independent of the learning rate, as in the paper where that has
+    no schedule (which there multiplies the decay too).
 
     Args:
       strength: s, a number, traced array or schedule.
