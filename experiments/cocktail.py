@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import evidence, processes
+from experiments import cli, processes
 from regjax import comparison
 from regjax.errors import InputError
 from regjax.workdir import Workdir
@@ -76,4 +76,4 @@ if __name__ == "__main__":
     flags.DEFINE_boolean("refit", False, "train again on train + valid")
     flags.DEFINE_integer("jobs", os.cpu_count() or 1, "runs at a time", lower_bound=1)
     flags.DEFINE_list("fields", [], "FIELD=VALUE of the config")
-    evidence.run(main)
+    cli.run(main)

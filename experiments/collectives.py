@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from regjax import models, parallel, state, step, strengths, trees
 from regjax.batch import Batch
 from regjax.config import Config, ModelConfig, OptimizerConfig, ParallelConfig
@@ -231,9 +232,8 @@ def compiled(name: str, devices: int, shards: int) -> Row:
     return Row(name, trees.count(shapes.params), shards, devices, flops, found)
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Compiles, counts and prints."""
-    del argv
     devices = sorted(int(number) for number in _DEVICES.value)
     jax.config.update("jax_num_cpu_devices", devices[-1])
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
@@ -245,4 +245,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import figures
+from experiments import cli, figures
 from regjax import train
 from regjax.comparison import Estimate, estimate
 from regjax.errors import InputError
 
 SCALES = {"small": 10, "full": 20}  # seeds
-USAGE, INTERRUPTED = 2, 130  # exit codes
 WORDS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
 
 
@@ -198,6 +197,7 @@ def save(folder: Path, made: Mapping[str, Any], draw: Callable[[Figure], None]) 
 def decide(module: Any, setting: Setting) -> dict[str, dict[str, Any]]:
     """Measures all claims of a script and writes their files; returns their records."""
     setting = setting.of(module)
+    setting.workdir.mkdir(parents=True, exist_ok=True)  # if it cannot be, rather now than after
     started, made = time.perf_counter(), {}
     script = source(module)  # before it may be edited
     found = module.measure(setting)
@@ -242,24 +242,6 @@ def setting_of(values: flags.FlagValues) -> Setting:
     return Setting(values.scale, seeds, Path(values.workdir))
 
 
-def run(main: Callable[[flags.FlagValues], int | None]) -> None:
-    """Runs a command: bad input ends in one line and exit code 2, Ctrl-C in one and 130."""
-
-    def guarded(argv: list[str]) -> int | None:
-        try:
-            if argv[1:]:
-                raise InputError(f"'{argv[1]}' is no flag; see --help")
-            return main(flags.FLAGS)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return USAGE
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
-            return INTERRUPTED
-
-    app.run(guarded)
-
-
 def script() -> None:
     """What a script of `experiments.claims` or `.papers` does when it is run."""
     define_flags()
@@ -272,4 +254,4 @@ def script() -> None:
         for made in decide(module, setting_of(values)).values():
             print(line(made), flush=True)
 
-    run(main)
+    cli.run(main)

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from regjax import evaluate
 from regjax.assembly import assemble
 from regjax.checkpoint import Checkpoints
@@ -144,9 +145,8 @@ def ended(mode: str, folder: Path, kills: int, moments: random.Random) -> int:
     return identical
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Ends, resumes, compares and prints."""
-    del argv
     jax.config.update("jax_num_cpu_devices", DEVICES)
     moments, identical = random.Random(_SEED.value), 0
     for i, mode in enumerate(_MODES.value):
@@ -160,4 +160,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -18,10 +18,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import stats
 
-from experiments import lanes
+from experiments import cli, lanes
 from regjax import config as config_lib
 from regjax.comparison import holm
 from regjax.config import Config
@@ -67,9 +67,8 @@ def compared(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Trains, compares and prints."""
-    del argv
     config = config_lib.load(_CONFIG.value)
     config.data.data_dir = _DATA_DIR.value
     config.epochs = _EPOCHS.value or config.epochs
@@ -100,4 +99,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

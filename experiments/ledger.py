@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import evidence
+from experiments import cli, evidence
 from regjax.errors import InputError
 
 VERDICTS = {"confirmed": "✅ confirmed", "refuted": "❌ refuted", "depends": "◐ depends"}
@@ -191,4 +191,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/evidence", "results of experiments.run")
     flags.DEFINE_string("again", "", "results with other seeds")
     flags.DEFINE_string("out", "", "where the ledger is written; by default the workdir")
-    evidence.run(main)
+    cli.run(main)

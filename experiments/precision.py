@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 
+from experiments import cli
 from regjax import config as config_lib
 from regjax import train
 from regjax.workdir import Workdir
@@ -39,9 +40,8 @@ def trained(config: config_lib.Config, folder: Path) -> dict[str, Any]:
     return {"accuracy": accuracy, "epochs": result["epochs"], "seconds": seconds}
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Trains, compares and prints."""
-    del argv
     base = config_lib.load(_CONFIG.value)
     base.epochs = _EPOCHS.value or base.epochs
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -72,4 +72,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 
+from experiments import cli
 from regjax import config as config_lib
 from regjax.config import Config
 from regjax.train import train
@@ -43,9 +44,8 @@ def scores(config: Config, folder: Path) -> dict[str, dict[str, Any]]:
     return {"none": results["restart"]["refit"]["before"], **results}
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Trains, compares and prints."""
-    del argv
     config, found = config_lib.load(_CONFIG.value), []
     sizes = {"data.train": _TRAIN.value, "data.valid": _VALID.value}
     sizes = {name: value for name, value in sizes.items() if value is not None}
@@ -65,14 +65,14 @@ def main(argv: list[str]) -> None:
     for name in ("none", *REFITS):
         summary[name] = {}
         for metric in (score, "test_loss"):
-            values = np.array([of[name][metric] for of in found])
-            gains = values - [of["none"][metric] for of in found]
+            each = np.array([of[name][metric] for of in found])
+            gains = each - [of["none"][metric] for of in found]
             error = gains.std(ddof=1) / np.sqrt(len(gains))
-            summary[name][metric] = f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
+            summary[name][metric] = f"{each.mean():.4f} ± {each.std(ddof=1):.4f}"
             summary[name][f"{metric}_gain"] = f"{gains.mean():+.4f} ± {error:.4f}"
         print(f"{name:18}", "  ".join(f"{k} {v}" for k, v in summary[name].items()))
     print(json.dumps({"seeds": _SEEDS.value, **summary}))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import claims, evidence, ledger, papers, processes
+from experiments import claims, cli, evidence, ledger, papers, processes
 from experiments.evidence import Setting
 from regjax import workdir
 from regjax.errors import InputError, did_you_mean
@@ -133,4 +133,4 @@ def run(wanted: list[Any], setting: Setting) -> bool:
 
 if __name__ == "__main__":
     evidence.define_flags()
-    evidence.run(main)
+    cli.run(main)

@@ -21,8 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from regjax.errors import InputError
 from regjax.studies import coordinator
 
@@ -73,9 +74,8 @@ def finished(workdir: Path) -> dict[tuple[str, int], Any]:
     return {(phase, row["number"]): row["finished"] for phase in rows for row in rows[phase]}
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Kills, resumes, compares and prints."""
-    del argv
     moments = random.Random(_SEED.value)
     with tempfile.TemporaryDirectory() as folder:
         finish(Path(folder) / "first")  # also fills caches
@@ -103,4 +103,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -24,9 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from absl import app, flags
+from absl import flags
 from optuna.trial import TrialState
 
+from experiments import cli
 from regjax.studies.storage import open_storage
 
 _COMMANDS = flags.DEFINE_integer("commands", 3, "how many at once", lower_bound=2)
@@ -98,9 +99,8 @@ def share(folder: Path, storage: str) -> dict[str, object]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Runs and prints."""
-    del argv
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if _STORAGE.value == "postgresql":
@@ -114,4 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

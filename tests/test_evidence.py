@@ -153,12 +153,12 @@ def test_runner_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 SLEEPS = """
 import signal, sys
-from experiments import evidence, run
+from experiments import cli, evidence, run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where tests run in background
 sleep = sys.argv.pop()
 run.command = lambda module, setting: [sys.executable, "-c", sleep]
 evidence.define_flags()
-evidence.run(run.main)
+cli.run(run.main)
 """
 SLEEP = "import os, sys, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(60)"
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from experiments.benchmarks.turns import in_turn
 
 _REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each", lower_bound=1)
@@ -206,9 +207,8 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in seconds.items()}
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     ways = _WAYS.value
     turns = in_turn({way: measured(way) for way in ways}, chosen(), _REPEATS.value)
     seconds = {way: turns[way].result for way in ways}
@@ -232,4 +232,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -24,10 +24,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import figures
+from experiments import cli, figures
 from experiments.benchmarks.epochs import PEERS, random_images, regjax_epoch
 from experiments.benchmarks.turns import Turns, compared, in_turn
 from regjax import config as config_lib
@@ -52,9 +52,8 @@ def draw(figure: Figure, turns: dict[str, Turns], images: int) -> None:
     axes.set_xlabel(f"seconds an epoch ({images:,} images, trained and evaluated)")
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     config = config_lib.load(_CONFIG.value)
     config.data.data_dir, config.data.manual_dir = _DATA_DIR.value, _MANUAL_DIR.value
     makes: dict[str, Any] = {"regjax": regjax_epoch} | {name: PEERS[name] for name in _PEERS.value}
@@ -90,4 +89,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

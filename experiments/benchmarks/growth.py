@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import figures
+from experiments import cli, figures
 from experiments.benchmarks.epochs import random_images, regjax_epoch
 from regjax import config as config_lib
 from regjax import drawing
@@ -205,9 +205,8 @@ def curve(axes: Axes, points: list[dict[str, Any]], what: str) -> None:
     axes.set_title("slopes " + ", ".join(f"{slope:.2f}" for slope in slopes(points, what)))
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     context = multiprocessing.get_context("spawn")
     found: dict[str, Any] = {}
     for name in _AXES.value:
@@ -229,4 +228,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from experiments.benchmarks.epochs import ensemble_epoch
 from experiments.lanes import over_seeds
 from regjax import config as config_lib
@@ -90,9 +91,8 @@ def draw(rows: list[dict[str, float]], path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     config = config_lib.load(_CONFIG.value)
     config.data.data_dir = _DATA_DIR.value
     config.epochs, config.stopping.patience = 10**6, 10**6
@@ -123,4 +123,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from experiments.benchmarks.turns import compared, in_turn
 
 _REPEATS = flags.DEFINE_integer("repeats", 7, "paths of each", lower_bound=1)
@@ -99,9 +100,8 @@ def sklearn_path(setting: Setting) -> Callable[[], float]:
     return path
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     sizes = _ROWS.value, _FEATURES.value, _DTYPE.value, _MAX_ITER.value
     makes = {"regjax": regjax_path, "sklearn": sklearn_path}
     paths = []
@@ -125,4 +125,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -27,8 +27,9 @@ from typing import Any
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from regjax import assembly, feed, train
 from regjax.config import Config, DataConfig, ModelConfig, ParallelConfig, StoppingConfig
 from regjax.data.tfds_builders import _png
@@ -163,9 +164,8 @@ def together(parts: Any, run: Any) -> tuple[list[tuple[float, float]], list[list
     return found, sizes
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     side, limit = _SIDE.value, _MEMORY.value * 2**20
     examples = int(20 * limit / (3 * side**2)) + 1
     with tempfile.TemporaryDirectory() as temporary:
@@ -197,4 +197,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -25,8 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from experiments import cli
 from experiments.benchmarks.epochs import torch_tensors
 from regjax import config as config_lib
 from regjax.config import StudyConfig
@@ -189,9 +190,8 @@ def _torch_penalty(config: config_lib.Config) -> Callable[[Any], Any]:
     return penalty
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     study = config_lib.load(_CONFIG.value)
     assert isinstance(study, StudyConfig)
     study.data.data_dir, study.data.manual_dir = _DATA_DIR.value, _MANUAL_DIR.value
@@ -225,4 +225,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -28,10 +28,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import figures
+from experiments import cli, figures
 from experiments.benchmarks.turns import compared, in_turn
 from regjax import config as config_lib
 from regjax.config import Config
@@ -261,9 +261,8 @@ def draw(figure: Figure, ratios: dict[str, list[float]]) -> None:
     axes.legend(loc="lower right")
 
 
-def main(argv: list[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    del argv
     config = config_lib.load(_CONFIG.value)
     config.data.data_dir, config.data.manual_dir = _DATA_DIR.value, _MANUAL_DIR.value
     config = config_lib.check(config)
@@ -308,4 +307,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)
