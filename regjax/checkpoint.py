@@ -154,10 +154,13 @@ class Checkpoints:
         there, here = about["structure"], _structure(template)
         if there != here:
             name = min(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
+            theirs, ours = there.get(name, "absent"), here.get(name, "absent")
+            again = "start in a new --workdir"
+            if "float64" in theirs and theirs.replace("float64", "float32") == ours:
+                again = "it was trained in float64: set JAX_ENABLE_X64=1"
             raise InputError(
                 f"checkpoint '{self._directory / str(number)}' is of another run: {name} is "
-                f"{there.get(name, 'absent')} there, {here.get(name, 'absent')} here; start in a "
-                "new --workdir"
+                f"{theirs} there, {ours} here; {again}"
             )
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         args = ocp.args.Composite(

@@ -30,6 +30,9 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
         return 0
+    except KeyboardInterrupt:  # by a config file: a signal ends the process elsewhere
+        print("regjax: interrupted", file=sys.stderr)
+        return Interrupted.code
     except OSError as error:
         where = f"'{error.filename}': " if error.filename else ""
         print(f"regjax: error: {where}{error.strerror or error}", file=sys.stderr)

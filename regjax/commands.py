@@ -6,7 +6,6 @@ JAX is imported by the commands, not by this module, so that help and mistakes a
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -147,7 +146,7 @@ def _evaluate(values: flags.FlagValues) -> None:
     if values["json"].value:
         print(json.dumps(plain(measured), indent=2))
         return
-    console = _console()
+    console = progress.stdout()
     if "classes" in measured:
         console.print(evaluate.table(measured))
     numbers = [f"{key} {measured[key]:.6g}" for key in evaluate.NUMBERS if key in measured]
@@ -165,7 +164,7 @@ def _inspect(values: flags.FlagValues) -> None:
     if values["json"].value:
         print(json.dumps(plain(found), indent=2))
         return
-    console = _console()
+    console = progress.stdout()
     inspect.show(found, console)
     progress.say(console, f"figures in {figures}")
 
@@ -187,7 +186,9 @@ def _study(values: flags.FlagValues) -> None:
             "--config is that of one run, not of a study; train it with `regjax train`, or have "
             "get_config() return a regjax.config.StudyConfig"
         )
-    console = _console()
+    from regjax import progress
+
+    console = progress.stdout()
     if values["dry_run"].value:
         from regjax.studies import outlook
 
@@ -202,11 +203,12 @@ def _study(values: flags.FlagValues) -> None:
 
 def _report(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a study")
+    from regjax import progress
     from regjax.studies import coordinator, report
 
     found = coordinator.read(workdir, values["storage"].value or "")
     report.write(found, Path(workdir).expanduser())
-    _show_study(found, workdir, _console())
+    _show_study(found, workdir, progress.stdout())
 
 
 def _show_study(found: Any, workdir: str, console: Any) -> None:
@@ -223,18 +225,12 @@ def _show_study(found: Any, workdir: str, console: Any) -> None:
 
 def _show(values: flags.FlagValues) -> None:
     config = config_lib.check(_run_config(values))
-    from regjax import assembly, show
+    from regjax import assembly, progress, show
 
-    console = _console()
+    console = progress.stdout()
     parts = assembly.assemble(config)
     console.print(show.fields(config))
     console.print(show.parameters(parts))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 200)  # in a pipe nothing is cut
 
 
 def _run_config(values: flags.FlagValues) -> Config:

@@ -1,6 +1,7 @@
 """How plots look: a PNG in light or dark colours. Colour-blind safe (Okabe, Ito)."""
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,8 @@ def render_figure(
         "font.size": 10,
         "legend.fontsize": 9,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a label's foreign letters, or its length
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from regjax import feed, step
 from regjax.assembly import Assembled, assemble, refitted
@@ -153,5 +154,5 @@ def table(measured: dict[str, Any]) -> Table:
         made.add_column(name, justify="right")
     for name, row in measured["classes"].items():
         scores = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
-        made.add_row(name, *scores, str(row["support"]))
+        made.add_row(Text(name), *scores, str(row["support"]))
     return made

@@ -1,6 +1,7 @@
 """How a run shows itself while it goes on: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,6 +57,16 @@ def showing(epochs: int, done: int, console: Console) -> Iterator[Callable[[dict
                 say(console, f"epoch {line['epoch']}/{epochs}  {summary(line)}")
 
         yield show
+
+
+class _Standard(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # as the reader's end is told elsewhere, not an exit code of rich's
+
+
+def stdout() -> Console:
+    """Standard output; in a pipe nothing is cut off."""
+    return _Standard(width=None if sys.stdout.isatty() else 200)
 
 
 def say(console: Console, text: str) -> None:

@@ -1,6 +1,7 @@
 """A config looked at before it is trained: its fields, and every parameter of its network."""
 
 from rich.table import Table
+from rich.text import Text
 
 from regjax import config as config_lib
 from regjax import optimizer, trees
@@ -19,7 +20,7 @@ def fields(config: config_lib.Config) -> Table:
     """Every field of a config with its value."""
     made = Table("field", "value", title="config")
     for name, value in config_lib.flatten(config):
-        made.add_row(name, repr(value))
+        made.add_row(name, Text(repr(value)))
     return made
 
 
@@ -35,7 +36,7 @@ def parameters(parts: Assembled) -> Table:
         made.add_column(name)
     for name, leaf in trees.named(params).items():
         made.add_row(
-            name,
+            Text(name),
             " × ".join(map(str, leaf.shape)),
             f"{leaf.size:,}",
             initializer_name(name, parts.config.model),

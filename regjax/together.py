@@ -17,6 +17,7 @@ from rich.console import Console
 
 from regjax.config import Config, flatten
 from regjax.errors import InputError
+from regjax.progress import stdout
 from regjax.workdir import Workdir
 
 
@@ -141,7 +142,7 @@ def console(given: Console | None = None) -> Console:
     """Where this process reports: nowhere, unless it is the first."""
     if not primary():
         return Console(quiet=True)
-    return given or Console()
+    return given or stdout()
 
 
 def _together(name: str) -> None:

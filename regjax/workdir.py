@@ -22,10 +22,21 @@ class Workdir:
 
     Args:
       path: the folder; it need not exist yet.
+
+    Raises:
+      InputError: a path that checkpoints cannot have.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        whole = str(self.path.absolute())
+        if whole != whole.encode(errors="replace").decode():
+            raise InputError(f"--workdir {str(self.path)!r} is not valid UTF-8; rename it")
+        if found := set("[]\\") & set(whole):
+            raise InputError(
+                f"--workdir '{whole}' has a '{min(found)}', which checkpoints cannot have in their "
+                "path; rename it"
+            )
         self.config = self.path / CONFIG
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
@@ -38,8 +49,6 @@ class Workdir:
         Raises:
           InputError: not a folder, another run's folder, or checkpoints of an unknown one.
         """
-        if str(self.path) != str(self.path).encode(errors="replace").decode():
-            raise InputError(f"--workdir {str(self.path)!r} is not valid UTF-8; rename it")
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"--workdir '{self.path}' is a file; give a folder")
         if self.config.exists():
@@ -154,8 +163,9 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
             "--workdir"
         ) from error
     except OSError as error:
+        lost = "it is a link that leads nowhere" if folder.is_symlink() else None
         raise InputError(
-            f"--workdir '{folder}' cannot be written: {error.strerror or error}"
+            f"--workdir '{folder}' cannot be written: {lost or error.strerror or error}"
         ) from error
     try:
         yield

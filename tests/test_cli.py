@@ -126,6 +126,16 @@ def test_help_and_version() -> None:
 
 
 CONFIG = "from regjax.config import *\ndef get_config():\n  "
+OTHER = """
+from dataclasses import dataclass
+from regjax.config import Config
+
+@dataclass
+class Other(Config):
+    extra: int = 3
+
+get_config = Other
+"""
 
 
 def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
@@ -144,6 +154,7 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
     holes = x.copy()
     holes[7] = np.nan
     (tmp / "folder").mkdir()
+    (nowhere := tmp / "link").symlink_to(tmp / "gone")
     new = f"--workdir={tmp / 'new'}"
     torn = shutil.copytree(trained, tmp / "torn")
     (torn / "config.json").write_text('{"seed": 0, "epo')
@@ -242,6 +253,14 @@ def bad_inputs(tmp: Path, trained: Path) -> dict[str, tuple[list[str], str]]:
         "splits": ([*train, DIGITS, "--config.data.train=5000"], "splits ask for 5540"),
         "cnn on 8 × 8": ([*train, DIGITS, "--config.model.name=cnn"], "set model.name to mlp"),
         "shift out of sight": ([*train, DIGITS, "--config.augment.shift=8"], "out of sight"),
+        "workdir with a bracket": (["train", DIGITS, f"--workdir={tmp}/lr[0.1]"], "has a '['"),
+        "evaluate in brackets": (["evaluate", f"--workdir={tmp}/a[b]/c"], "has a '['"),
+        "workdir a link to nowhere": (["train", DIGITS, f"--workdir={nowhere}"], "leads nowhere"),
+        "config of another class": ([*train, f"--config={file('o.py', OTHER)}"], "is a Other"),
+        "config with a zero byte": (
+            [*train, f"--config={file('z.py', chr(0))}"],
+            "not valid Python: source",
+        ),
         "workdir a file": (
             ["train", DIGITS, f"--workdir={file('plain')}"],
             "is a file; give a folder",
@@ -315,7 +334,7 @@ def test_bad_inputs_end_with_one_line_and_leave_nothing(
     cases = bad_inputs(tmp_path, trained)
     assert len(cases) >= 25
     assert cases.keys() >= OWN_PROCESS
-    before = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
+    before = {path: path.lstat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
     for name, (arguments, message) in cases.items():
         try:
             line = refused(*arguments, run=regjax if name in OWN_PROCESS else here)
@@ -323,7 +342,7 @@ def test_bad_inputs_end_with_one_line_and_leave_nothing(
         except AssertionError as error:
             wrong[name] = str(error)
     assert not wrong
-    after = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
+    after = {path: path.lstat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
     assert after == before
 
 
@@ -425,6 +444,29 @@ def test_killed_runs_end_as_one_never_killed(tmp_path: Path) -> None:
         for result in results:
             del result["seconds"], result["compile_seconds"]
         assert results[0] == results[1]
+
+
+def test_brackets_are_shown_as_they_are() -> None:
+    """rich would take them for markup."""
+    masks = ["--config.penalty.name=l2", "--config.penalty.mask=[a-h]*/kernel,*[/]kernel"]
+    assert "'[a-h]*/kernel,*[/]kernel'" in good("show", DIGITS, *masks, run=here)
+
+
+def test_a_config_that_interrupts_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "i.py").write_text("raise KeyboardInterrupt")
+    done = here("show", f"--config={tmp_path / 'i.py'}")
+    assert (done.returncode, done.stderr) == (130, "regjax: interrupted\n")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """As `| head -1` does."""
+    show = [sys.executable, "-m", "regjax", "show", DIGITS]
+    process = subprocess.Popen(show, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()
 
 
 def test_a_signal_while_python_ends_changes_no_exit_code() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from regjax.config import (
     StudyConfig,
 )
 from regjax.errors import InputError
-from regjax.studies import choose, coordinator, folder, plan, result, words
+from regjax.studies import choose, coordinator, folder, plan, report, result, words
 from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
 from regjax.studies.shared import Shared
@@ -378,10 +379,18 @@ def test_both_ends_of_a_range_are_tried_on_the_data() -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no arms": ({"arms": []}, "study.arms is empty"),
     "arm no dict": ({"arms": ["batch"]}, "expected a dict of fields"),
+    "arms of one run": (
+        {"arms": [{"model.dropout_rate": 0}, {"model.dropout_rate": 0.0}], "ranges": {}},
+        "are the same run",
+    ),
+    "an arm of the config's own values": (
+        {"arms": [{}, {"batch_size": 128}], "ranges": {}},
+        "are the same run",
+    ),
     "arm field": ({"arms": [{"model.nrom": "batch"}]}, "did you mean 'model.norm'"),
     "arm value": ({"arms": [{"model.norm": "bach"}], "ranges": {}}, "did you mean 'batch'"),
     "arm seed": ({"arms": [{"seed": 1}]}, "which a study sets itself"),
-    "arms twice": ({"arms": [{}, {}]}, "are the same"),
+    "arms twice": ({"arms": [{}, {}], "ranges": {}}, "are the same run"),
     "arm not JSON": ({"arms": [{"model.norm": object()}]}, "what JSON cannot"),
     "range empty": ({"ranges": {"penalty.strength": Range(1, 0.1)}}, "the smaller first"),
     "range 0 log": ({"ranges": {"optimizer.learning_rate": Range(0, 1, True)}}, "has no 0"),
@@ -471,6 +480,42 @@ def test_labels_and_factors() -> None:
     assert labels == ["none/none/-", "none/l1/-", "batch/none/-", "-/-/[4, 4]"]
     for arm in uneven:
         assert plan.arm_of(uneven, plan.params_of(uneven, arm)) == arm
+
+
+def test_no_two_arms_have_one_label() -> None:
+    """Masks and paths have slashes, as labels do."""
+    masks = ["*", "*/*", "-", '"*"', "*/*/*"]
+    grid = sweeps.product(
+        sweeps.over("penalty.mask", masks), sweeps.over("optimizer.decay_mask", masks)
+    )
+    for arms in (grid, grid[1:], [*grid, {"penalty.mask": "*"}]):
+        labels = [plan.label(arms, arm) for arm in arms]
+        assert len(set(labels)) == len(arms)
+        for arm in arms:
+            assert plan.arm_of(arms, plan.params_of(arms, arm)) == arm
+
+
+ODD = ["*/*", "[a-h]*/kernel,*[/]x,$\\frac{$,<script>|", f"*,{'unheard_of_layer' * 8},λ中"]
+
+
+def test_a_report_shows_any_name_as_it_is(tmp_path: Path) -> None:
+    """No markup, of HTML, Markdown, rich or TeX, is read out of names."""
+    arms = sweeps.product(sweeps.over("penalty.name", ["l1"]), sweeps.over("penalty.mask", ODD))
+    ranges = {"penalty.strength": Range(1e-5, 1e-2, log=True)}
+    study = small(arms=arms, ranges=ranges, trials=1, confirm=2, name="<script>a|b</script>")
+    trained(study, tmp_path)
+    found = coordinator.read(tmp_path)
+    report.write(found, tmp_path)
+    page, text = ((tmp_path / name).read_text() for name in (report.HTML, report.MARKDOWN))
+    assert "<script" not in page + re.sub("`[^`]*`", "", text)
+    assert "&lt;script&gt;a|b&lt;/script&gt;" in page
+    rows = [line for line in text.splitlines() if "[a-h]" in line and line.startswith("| ")]
+    assert len({line.replace("\\|", "").count("|") for line in rows[:1]}) == 1
+    console = Console(width=400)
+    with console.capture() as told:
+        console.print(report.table(found))
+    assert all(mask in told.get() for mask in ODD)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} >= {"arms.png", "search.png"}
 
 
 def test_penalty_defaults_of_the_study_reach_every_arm() -> None:

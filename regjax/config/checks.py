@@ -9,7 +9,7 @@ from typing import Any
 
 from regjax.config import conflicts
 from regjax.config.field_types import plain_type
-from regjax.config.sections import AnyConfig
+from regjax.config.sections import AnyConfig, Config, StudyConfig
 from regjax.errors import InputError, did_you_mean
 
 FLOAT32_MIN, FLOAT32_MAX = 1.1754944e-38, 3.4028234e38  # below the first, a CPU may take it for 0
@@ -30,6 +30,11 @@ def check(config: AnyConfig) -> AnyConfig:
     ...
     regjax.errors.InputError: penalty.strength is -1.0, expected a number in [0, inf)
     """
+    if type(config) not in (Config, StudyConfig):
+        raise InputError(
+            f"the config is a {type(config).__name__}, expected a Config or a StudyConfig itself, "
+            "which is what can be read again"
+        )
     config = _checked(config, "")
     if message := conflicts.find(config):
         raise InputError(message)
@@ -42,7 +47,7 @@ def _checked(section: Any, prefix: str) -> Any:
     for f in dataclasses.fields(section):
         value, name = getattr(section, f.name), f"{prefix}{f.name}"
         if dataclasses.is_dataclass(hints[f.name]):
-            if not isinstance(value, hints[f.name]):
+            if type(value) is not hints[f.name]:
                 expected = hints[f.name].__name__
                 raise InputError(f"{name} is a {type(value).__name__}, expected a {expected}")
             values[f.name] = _checked(value, f"{name}.")

@@ -74,7 +74,7 @@ def _describe(error: BaseException, file: Path) -> str:
     if named and isinstance(cls, type) and issubclass(cls, Fields):
         return unknown(cls, named[2])
     if isinstance(error, SyntaxError):
-        return f"not valid Python, line {error.lineno}: {error.msg}"
+        return f"not valid Python{f', line {error.lineno}' * bool(error.lineno)}: {error.msg}"
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(file):

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from regjax.progress import say
 from regjax.workdir import Workdir, plain, write_bytes
@@ -58,7 +59,7 @@ def _units(found: dict[str, Any], title: str) -> Table:
             continue
         given, output, count = layer["given"], layer["output"], layer["units"]
         made.add_row(
-            name,
+            Text(name),
             str(count),
             _number(given["mean"]),
             _number(given["std"]),
@@ -87,7 +88,7 @@ def _parameters(found: dict[str, Any], title: str) -> Table:
         )
         one = gradient["examples"]
         made.add_row(
-            name,
+            Text(name),
             _number(layer["weights"]["norm"]),
             *(_percent(zeros.get(of)) for of in ("weights", "outputs", "inputs")),
             _number(gradient["norm"]),

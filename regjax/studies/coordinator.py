@@ -24,8 +24,8 @@ from regjax import assembly, program
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.programs import keep
-from regjax.progress import say
-from regjax.studies import folder, plan, report, result
+from regjax.progress import say, stdout
+from regjax.studies import folder, plan, report, result, words
 from regjax.studies.ledger import NUMBER, WORKER, Ledger
 from regjax.studies.progress import showing
 from regjax.studies.result import StudyResult
@@ -102,7 +102,7 @@ def run(
       InputError: a study that cannot work, another study's folder or storage, workers that die,
         or no trial that ended with a number.
     """
-    console, workdir = console or Console(), Path(path).expanduser()
+    console, workdir = console or stdout(), Path(path).expanduser()
     study = check(study)
     if storage:  # before anything is written
         _ledgers(study, storage, workdir)
@@ -267,9 +267,9 @@ def _check_death(worker: _Process, deaths: int, trials: Sequence[list[FrozenTria
 
 
 def _headline(study: StudyConfig, count: int) -> str:
-    search, arms = study.study, len(study.study.arms)
+    search, arms = study.study, words.many(len(study.study.arms), "arm")
     each = f", {search.trials} each" if search.protocol == "balanced" else ""
     fresh = "fresh seeds" if search.fresh else "of the search's seeds"
     then = f", then {search.confirm} {fresh} an arm" if search.confirm else ""
-    many = "lanes" if count > 1 else "lane"
-    return f"{arms} arms{each}: {plan.budget(study)} trials{then}; {count} {many}"
+    trials, lanes = words.many(plan.budget(study), "trial"), words.many(count, "lane")
+    return f"{arms}{each}: {trials}{then}; {lanes}"

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from regjax import assembly
 from regjax.config import StudyConfig
@@ -24,7 +25,7 @@ def show(study: StudyConfig, console: Console) -> None:
     table = Table("arm", "setting", "searched")
     for arm in search.arms:
         searched = ", ".join(plan.applying(study, arm)) or "nothing"
-        table.add_row(plan.label(search.arms, arm), str(arm), searched)
+        table.add_row(Text(plan.label(search.arms, arm)), Text(str(arm)), searched)
     console.print(table)
     for name, r in search.ranges.items():
         say(console, f"{name}: {report.range_text(r)}")

@@ -54,24 +54,23 @@ def check(study: StudyConfig) -> StudyConfig:
         )
     if search.sampler in ADAPTIVE and not search.ranges and search.protocol == "balanced":
         raise InputError(f"study.sampler is '{search.sampler}' but study.ranges is empty; add one")
-    for arm in search.arms:
-        for end in ("low", "high"):
-            ends = {name: getattr(r, end) for name, r in applying(study, arm).items()}
-            config_of(study, {**arm, **ends}, study.seed)
+    runs: dict[str, int] = {}
+    for i, arm in enumerate(search.arms):
+        run = "".join(map(config_lib.to_json, ends(study, arm)))
+        if run in runs:
+            raise InputError(
+                f"study.arms[{runs[run]}] and study.arms[{i}] are the same run; drop one"
+            )
+        runs[run] = i
     return study
 
 
 def _check_arms(study: StudyConfig) -> None:
-    seen: dict[str, int] = {}
     for i, arm in enumerate(study.study.arms):
         if not isinstance(arm, dict):
             raise InputError(f"study.arms[{i}] is {arm!r}, expected a dict of fields to values")
         for name in arm:
             _check_varied(study, name, f"study.arms[{i}]")
-        text = json.dumps(arm, sort_keys=True)
-        if text in seen:
-            raise InputError(f"study.arms[{seen[text]}] and study.arms[{i}] are the same; drop one")
-        seen[text] = i
 
 
 def _check_varied(study: StudyConfig, name: str, where: str) -> None:
@@ -113,13 +112,20 @@ def text(value: Any) -> str:
 
 
 def label(arms: Sequence[Setting], arm: Setting) -> str:
-    """An arm's name: the values in which it differs from others.
+    """An arm's name: the values in which it differs from others, no two with the same.
+
+    A value is in quotes where it could be read as another, or as several.
 
     >>> arms = [{"model.norm": "batch", "epochs": 3}, {"model.norm": "layer", "epochs": 3}]
     >>> label(arms, arms[0])
     'batch'
     """
-    return "/".join(text(arm[name]) if name in arm else "-" for name in varied(arms)) or "all"
+    return "/".join(_quoted(arm[name]) if name in arm else "-" for name in varied(arms)) or "all"
+
+
+def _quoted(value: Any) -> str:
+    shown = text(value)
+    return json.dumps(shown) if set('/"') & set(shown) or shown == "-" else shown
 
 
 def factors(arms: Sequence[Setting]) -> dict[str, list[str]]:

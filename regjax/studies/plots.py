@@ -11,6 +11,8 @@ from regjax.drawing import COLOURS, MARKERS
 from regjax.studies import choose, plan, words
 from regjax.studies.result import Row, StudyResult, importances
 
+ENTRIES = 14  # of a legend, for which there is room
+
 
 def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], float]]:
     """Every plot that there are data for: by file name its caption, how to draw it, its height."""
@@ -76,22 +78,34 @@ def _points(
     """The score of each row, a colour and a marker for each level of the first factor."""
     for i, (level, group) in enumerate(_groups(study, rows).items()):
         values = [words.scale(study) * row["value"] for row in group]
-        axes.plot(
-            [x(row) for row in group], values, **_look(i), ls="", ms=4, alpha=0.8, label=level
-        )
+        where = [x(row) for row in group]
+        axes.plot(where, values, **_look(i), ls="", ms=4, alpha=0.8, label=_shown(level))
     _zoom(axes, words.scale(study) * np.array([row["value"] for row in rows]))
     axes.set_xlabel(along)
     axes.set_ylabel(_title(study))
-    _legend(axes, study)
+    if names := plan.varied(study.study.arms):
+        _legend(axes, names[0])
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+    """A colour and a marker, which come together anew only after 64."""
+    turn, place = divmod(number, len(COLOURS))
+    return {"color": COLOURS[place], "marker": MARKERS[(place + turn) % len(MARKERS)]}
 
 
-def _legend(axes: Any, study: StudyConfig) -> None:
-    if names := plan.varied(study.study.arms):
-        axes.figure.legend(title=names[0], loc="outside right upper")
+def _shown(label: str) -> str:
+    """A label that a plot has room for, and does not take for a formula."""
+    short = label if len(label) <= 32 else f"{label[:20]}…{label[-11:]}"
+    return short.replace("$", r"\$")
+
+
+def _legend(axes: Any, title: str) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > ENTRIES:
+        left = len(labels) - ENTRIES + 1
+        handles = [*handles[: ENTRIES - 1], *axes.plot([], [], " ")]
+        labels = [*labels[: ENTRIES - 1], f"and {left} more"]
+    axes.figure.legend(handles, labels, title=title, loc="outside right upper")
 
 
 def _zoom(axes: Any, values: np.ndarray) -> None:
@@ -112,7 +126,7 @@ def _arms(axes: Any, result: StudyResult) -> None:
         if not math.isnan(low):
             axes.plot([low, high], [place, place], color=colour, lw=2)
         axes.plot(mean, place, "o", color=colour, ms=6)
-    axes.set_yticks(range(len(result.arms)), [arm.label for arm in reversed(result.arms)])
+    axes.set_yticks(range(len(result.arms)), [_shown(arm.label) for arm in reversed(result.arms)])
     axes.set_xlabel(_title(result.config, "test"))
     ends = np.array([end for arm in result.arms for end in (arm.score.low, arm.score.high)])
     scores = scale * np.concatenate([ends, *(arm.scores for arm in result.arms)])
@@ -153,21 +167,23 @@ def _grid(axes: Any, result: StudyResult, done: list[Row]) -> None:
         value = row["value"]
         best[row["arm"]] = sign * max(sign * best.get(row["arm"], value), sign * value)
     best |= {arm.label: arm.score.mean for arm in result.arms}
+    arms = study.study.arms
+    labels = {tuple(plan.params_of(arms, arm).values()): plan.label(arms, arm) for arm in arms}
     width = 0.8 / len(columns)
     for j, column in enumerate(columns):
-        values = [scale * best.get(f"{row}/{column}", math.nan) for row in rows]
+        values = [scale * best.get(labels[row, column], math.nan) for row in rows]
         places = np.arange(len(rows)) + (j - (len(columns) - 1) / 2) * width
-        axes.plot(places, values, **_look(j), ls="", ms=7, label=column)
-        at = {f"{row}/{column}": place for row, place in zip(rows, places, strict=True)}
+        axes.plot(places, values, **_look(j), ls="", ms=7, label=_shown(column))
+        at = {labels[row, column]: place for row, place in zip(rows, places, strict=True)}
         for arm in result.arms:
             if arm.label in at and not math.isnan(arm.score.low):
                 place = at[arm.label]
                 ends = [scale * arm.score.low, scale * arm.score.high]
-                axes.plot([place, place], ends, color=COLOURS[j % len(COLOURS)], lw=1.5)
-    axes.set_xticks(range(len(rows)), rows)
+                axes.plot([place, place], ends, color=_look(j)["color"], lw=1.5)
+    axes.set_xticks(range(len(rows)), map(_shown, rows))
     axes.set_xlabel(first)
     axes.set_ylabel(_title(study, "test" if result.arms else "select"))
-    axes.figure.legend(title=second, loc="outside right upper")
+    _legend(axes, second)
 
 
 def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
@@ -187,18 +203,19 @@ def _curves(axes: Any, study: StudyConfig, done: list[Row]) -> None:
             continue
         curve = curve[epochs - 1]
         level = str(row[names[0]]) if names else ""
-        colour = COLOURS[levels.index(level) % len(COLOURS)]
+        colour = _look(levels.index(level))["color"]
         axes.plot(epochs, curve, color=colour, lw=1, alpha=0.8)
         axes.plot(epochs[-1], curve[-1], "o", color=colour, ms=4)
         every.append(curve)
     for i, level in enumerate(levels):
-        axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=level)
+        axes.plot([], [], color=_look(i)["color"], label=_shown(level))
     if every:
         _zoom(axes, np.concatenate(every))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("Epoch")
     axes.set_ylabel(_title(study, "valid"))
-    _legend(axes, study)
+    if names:
+        _legend(axes, names[0])
 
 
 def _importances(axes: Any, shares: dict[str, float]) -> None:

@@ -5,13 +5,16 @@ import json
 import math
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from rich.table import Table
+from rich.text import Text
 
 from regjax import config as config_lib
+from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.studies import plan, words
 from regjax.studies.result import StudyResult
@@ -35,11 +38,12 @@ def write(result: StudyResult, workdir: Path) -> Path:
     values = contents(result, workdir)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("regjax.studies", "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["plain"] = _plain
     drawn = plots.plots(result)
     try:
         folder = workdir / FIGURES
@@ -62,6 +66,11 @@ def write(result: StudyResult, workdir: Path) -> Path:
             f"the report cannot be written to '{workdir}': {error.strerror or error}"
         ) from error
     return workdir / HTML
+
+
+def _plain(text: str) -> str:
+    """Text as it is where Markdown would see a column of a table, or a tag."""
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text.replace("|", "\\|"))
 
 
 def _b64(image: bytes) -> str:
@@ -90,13 +99,13 @@ def contents(result: StudyResult, workdir: Path) -> dict[str, Any]:
 
 def headline(result: StudyResult) -> str:
     """What was run, in a line."""
-    search, arms = result.config.study, len(result.config.study.arms)
-    trials = f"{len(result.rows)} trials"
+    search, arms = result.config.study, words.many(len(result.config.study.arms), "arm")
+    trials = words.many(len(result.rows), "trial")
     if search.protocol == "balanced":
-        trials = f"{search.trials} trials each"
+        trials = f"{words.many(search.trials, 'trial')} each"
     fresh = "fresh seeds and splits" if search.fresh else "of the search's seeds and splits"
     confirmed = f", then {search.confirm} {fresh} an arm" if search.confirm else ""
-    return f"{arms} arms, {trials}{confirmed}"
+    return f"{arms}, {trials}{confirmed}"
 
 
 def _facts(result: StudyResult) -> dict[str, str]:
@@ -110,8 +119,8 @@ def _facts(result: StudyResult) -> dict[str, str]:
         "protocol": f"{search.protocol}, sampler {search.sampler}",
         "trials": f"{len(result.rows)} of {result.planned[0]}",
         "confirmation": f"{len(result.confirm_rows)} of {result.planned[1]} runs",
-        "data": study.data.name,
-        "network": study.model.name,
+        "data": _of_arms(study, "data.name"),
+        "network": _of_arms(study, "model.name"),
         "epochs trained": f"{epochs:,.0f}",
         "diverged": str(diverged),
         "training time": f"{words.clock(seconds)}, summed over {workers} workers",
@@ -121,6 +130,12 @@ def _facts(result: StudyResult) -> dict[str, str]:
         start, end = (f(r[k] for r in trained) for f, k in ((min, "started"), (max, "finished")))
         facts["from the first trial to the last"] = words.clock((end - start).total_seconds())
     return facts | ({"answered from the record": str(copied)} if copied else {})
+
+
+def _of_arms(study: StudyConfig, field: str) -> str:
+    """A field's value, or all that it has in the arms."""
+    base = dict(config_lib.flatten(study))[field]
+    return words.listed(list(dict.fromkeys(arm.get(field, base) for arm in study.study.arms)))
 
 
 def range_text(r: Range) -> str:
@@ -178,7 +193,7 @@ def table(result: StudyResult) -> Table:
     made = Table(title=headline(result))
     texts = len(plan.varied(result.config.study.arms)) or 1
     for i, name in enumerate(columns(result)):
-        made.add_column(name, justify="left" if i < texts else "right", overflow="fold")
+        made.add_column(Text(name), justify="left" if i < texts else "right", overflow="fold")
     for row in cells(result):
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     return made

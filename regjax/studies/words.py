@@ -78,6 +78,15 @@ def listed(names: list[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
+def many(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> many(1, "arm"), many(2, "arm")
+    ('1 arm', '2 arms')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """A time as it is shown.
 
@@ -127,6 +136,11 @@ def _without_confirmation(result: StudyResult) -> str:
 
 def _one_seed(result: StudyResult) -> str:
     first = result.arms[0]
+    if len(result.arms) == 1:
+        return (
+            f"On one seed {first.label} has a {metric(result.config, 'test')} of "
+            f"{score(result.config, first.score.mean)}."
+        )
     return (
         f"The arms were compared on one seed, which no difference between them can be told by; "
         f"there {first.label} came first, with a {metric(result.config, 'test')} of "
