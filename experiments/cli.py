@@ -1,5 +1,7 @@
 """A script's command line, on absl flags: whatever is wrong with it ends in one line and a code."""
 
+import os
+import platform
 import sys
 from collections.abc import Callable
 
@@ -28,6 +30,11 @@ def run(main: Callable[[flags.FlagValues], int | None]) -> None:
             return INTERRUPTED
 
     app.run(guarded, flags_parser=_parsed)
+
+
+def machine() -> str:
+    """Its kind of processor, and how many cores it has."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def _parsed(argv: list[str]) -> list[str]:

@@ -84,11 +84,16 @@ def _stream(parts: Any) -> str | None:
     )
 
 
+def _sizes(parts: Any) -> tuple[int, int, int]:
+    """How many examples there are to train on, in a batch, and in an epoch's last."""
+    examples = parts.data.splits["train"].examples
+    size = min(parts.config.batch_size, examples)
+    return examples, size, examples % size or size
+
+
 def _batch(parts: Any) -> str | None:
-    config, examples = parts.config, parts.data.splits["train"].examples
+    config, (examples, size, last) = parts.config, _sizes(parts)
     norm, groups = config.model.norm, config.model.norm_groups
-    size = min(config.batch_size, examples)
-    last = examples % size or size
     if norm == "ghost_batch" and size % groups:
         return (
             f"model.norm_groups is {groups}, which does not divide the batch of {size}; change "
@@ -107,11 +112,10 @@ def _batch(parts: Any) -> str | None:
 def _accumulate(parts: Any) -> str | None:
     """What the norms by a batch cannot do of micro-batches."""
     config, spread, count = parts.config, parts.parallel.spread, parts.config.accumulate
-    norm, examples = config.model.norm, parts.data.splits["train"].examples
+    norm, (_, size, last) = config.model.norm, _sizes(parts)
     if count == 1 or norm not in models.BATCH_NORMS:
         return None
-    size = min(config.batch_size, examples)
-    last, held = examples % size or size, -(-size // spread.parts)
+    held = -(-size // spread.parts)
     if spread.axis_name and held % count:  # its examples would be in other micro-batches
         return (
             f"accumulate is {count}, which does not divide the {held} examples of a batch that "
@@ -141,10 +145,9 @@ def _accumulate(parts: Any) -> str | None:
 def _parts(parts: Any) -> str | None:
     """What the norms by a batch cannot do of a batch in parts."""
     config, spread = parts.config, parts.parallel.spread
-    norm, examples = config.model.norm, parts.data.splits["train"].examples
+    norm, (examples, size, last) = config.model.norm, _sizes(parts)
     if spread.axis_name and norm in ("ghost_batch", "batch_renorm"):
         return f"parallel.mode is 'pmap', which has no model.norm '{norm}'; set it to jit"
-    size = min(config.batch_size, examples)
     if norm == "ghost_batch" and size % spread.parts:  # padding would move its groups
         return (
             f"model.norm is 'ghost_batch', whose groups need a batch that {spread.parts} devices "
@@ -153,7 +156,7 @@ def _parts(parts: Any) -> str | None:
     if config.parallel.sync_norm or norm != "batch" or spread.parts == 1:
         return None
     part = -(-size // spread.parts)
-    if any(part == 1 or batch % part == 1 for batch in (size, examples % size)):
+    if any(part == 1 or batch % part == 1 for batch in (size, last)):
         return (
             f"batch_size is {config.batch_size} and data.train {examples}, which leaves one of "
             f"{spread.parts} devices a single example, without statistics of its own; change "

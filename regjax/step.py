@@ -288,14 +288,13 @@ def make_end_epoch(
 
 
 def make_run_epoch(
-    config: Config, network: Network, spread: Spread = ALONE
+    config: Config, network: Network
 ) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
     """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`, a whole epoch.
 
     All updates, then the end of the epoch, as one function that `vmap` turns into lanes.
     """
-    train_steps = make_train_steps(config, network, spread)
-    end_epoch = make_end_epoch(config, network, spread)
+    train_steps, end_epoch = make_train_steps(config, network), make_end_epoch(config, network)
 
     def run_epoch(
         strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import regjax
 
 PACKAGE = Path(regjax.__file__).parent
+README = PACKAGE.parent / "README.md"
 
 # DESIGN: a module imports from lower floors, and from its own floor where that is no cycle.
 FLOORS = {
@@ -125,6 +127,12 @@ def test_imports_run_downward(module: str, path: Path) -> None:
         assert FLOOR[other] <= FLOOR[module], f"{module} imports {other} from above"
         if FLOOR[module] == 1 and other not in NEIGHBOURS.get(module, ()):
             assert FLOOR[other] == 0, f"{module} imports its neighbour {other}"
+
+
+def test_the_readme_shows_every_module_on_its_floor() -> None:
+    rows = re.findall(r"^\| (\d) \w+ \| (.*?) \|", README.read_text(), re.M)
+    shown = {int(floor): set(re.findall(r"`(\w+)`", modules)) for floor, modules in rows}
+    assert shown == {floor: modules - {"__main__"} for floor, modules in FLOORS.items()}
 
 
 def test_mathematics_knows_no_config_and_no_effects() -> None:

@@ -12,8 +12,6 @@ what `regjax` chooses from: how its rule was found.
 """
 
 import json
-import multiprocessing
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -217,7 +215,7 @@ def main(values: flags.FlagValues) -> None:
         line = [1000 * seconds[way].get(name, np.nan) for way in ways]
         print(f"{name:22}" + "".join(f"{value:10.2f}" for value in line))
     figures: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "machine": cli.machine(),
         "seconds a pass": {way: _rounded(seconds[way]) for way in ways},
     }
     for way in ways[1:]:

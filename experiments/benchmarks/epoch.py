@@ -17,8 +17,6 @@ and range of the ratios of neighbours.
 """
 
 import json
-import multiprocessing
-import platform
 import statistics
 import tempfile
 from pathlib import Path
@@ -63,7 +61,7 @@ def main(values: flags.FlagValues) -> None:
         turns = in_turn(makes, config_lib.check(config), _REPEATS.value)
     about = turns["regjax"].result
     found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "machine": cli.machine(),
         "config": _CONFIG.value,
         **about,
     }

@@ -17,8 +17,6 @@ values: 0 is constant, 1 in proportion.
 
 import json
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -223,7 +221,7 @@ def main(values: flags.FlagValues) -> None:
     if _PLOT.value:
         Path(_PLOT.value).write_bytes(figures.render(lambda figure: draw(figure, found)))
     if _OUT.value:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        machine = cli.machine()
         Path(_OUT.value).write_text(json.dumps({"machine": machine, **found}, indent=2) + "\n")
 
 

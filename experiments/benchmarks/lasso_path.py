@@ -12,8 +12,6 @@ converge. The first run here, which compiles, is reported apart.
 """
 
 import json
-import multiprocessing
-import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -117,7 +115,7 @@ def main(values: flags.FlagValues) -> None:
             print(json.dumps(paths[-1], indent=2), flush=True)
     figures = {
         "paths": paths,
-        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "machine": cli.machine(),
     }
     if _OUT.value:
         with open(_OUT.value, "w") as file:

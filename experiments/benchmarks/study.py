@@ -15,7 +15,6 @@ disk. A PyTorch worker has its share of the cores. Reported: trials and trial-ep
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -208,7 +207,7 @@ def main(values: flags.FlagValues) -> None:
                 made[name].append(make(Path(folder)))
             print(name, json.dumps(made[name][-1]), flush=True)
     figures: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "machine": cli.machine(),
         "runs": made,
     }
     for what in ("trials", "epochs"):

@@ -17,8 +17,6 @@ the operations of the plain convolutions (which Winograd's way needs fewer of).
 import collections
 import glob
 import json
-import multiprocessing
-import platform
 import re
 import statistics
 import tempfile
@@ -277,7 +275,7 @@ def main(values: flags.FlagValues) -> None:
     # The first layer's input has no gradient.
     operations = 2 * config.data.train * (3 * sum(PRODUCTS.values()) - PRODUCTS["conv_0"])
     found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "machine": cli.machine(),
         "config": _CONFIG.value,
         "seconds": statistics.median(turns["as it is"].seconds),
         "training": trained,

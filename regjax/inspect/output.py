@@ -28,10 +28,12 @@ def write(path: str | Path, found: dict[str, Any]) -> Path:
     write_text(folder / JSON, json.dumps(plain(found), indent=2) + "\n")
     drawn = folder / FIGURES
     drawn.mkdir(exist_ok=True)
-    for name in figures.NAMES:
-        (drawn / f"{name}.png").unlink(missing_ok=True)  # not of another time
-    for name, image in figures.render(found):
+    images = dict(figures.render(found))
+    for name, image in images.items():
         write_bytes(drawn / f"{name}.png", image)
+    for path in drawn.glob("*.png"):
+        if path.stem not in images:  # of another time
+            path.unlink(missing_ok=True)
     return drawn
 
 

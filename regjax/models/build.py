@@ -209,10 +209,11 @@ NORMS_OF_SEQUENCES = ("none", "layer", "rms", *BATCH_NORMS)
 
 def _norm(config: ModelConfig, axis_name: str | None) -> Norm | None:
     name, sequence = config.norm, config.name in ("rnn", "vit")
-    if (sequence and name not in NORMS_OF_SEQUENCES) or (name, config.name) == ("instance", "mlp"):
+    useful = NORMS_OF_SEQUENCES if sequence else (*NORMS_OF_SEQUENCES, "group")
+    if (sequence or config.name == "mlp") and name not in useful:
         raise InputError(
             f"model.norm is '{name}', which model.name '{config.name}' has no use for; set it to "
-            f"one of {', '.join(NORMS_OF_SEQUENCES)}"
+            f"one of {', '.join(useful)}"
         )
     epsilon, momentum, groups = config.norm_epsilon, config.norm_momentum, config.norm_groups
     factories: dict[str, Norm | None] = {

@@ -59,15 +59,12 @@ class Vectorized:
 
     Args:
       shared: data and programs.
-      width: lanes of each program; made a multiple of the devices.
+      width: lanes of each program; made a multiple of this process's devices.
       programs: how many programs there are to be.
-      devices: to be used; by default all of this process.
     """
 
-    def __init__(
-        self, shared: Shared, width: int, programs: int = 1, devices: list[Any] | None = None
-    ) -> None:
-        devices = devices or jax.local_devices()
+    def __init__(self, shared: Shared, width: int, programs: int = 1) -> None:
+        devices = jax.local_devices()
         self._mesh = Mesh(np.array(devices), (LANES,))
         self._shared, self._programs = shared, programs
         self.width = -(-width // len(devices)) * len(devices)

@@ -19,7 +19,7 @@ from regjax.step import evaluated
 from regjax.watch.options import Watch, check
 from regjax.watch.performance import Performance
 from regjax.watch.profiling import Profile
-from regjax.watch.writers import WRITERS
+from regjax.watch.writers import WRITERS, Writer
 
 PyTree = Any
 Tell = Callable[[dict[str, Any], RunState], None]
@@ -68,7 +68,7 @@ def watching(
             profile.close(last)
 
 
-def _reporter(parts: Assembled, writers: list[Any], console: Console) -> Tell:
+def _reporter(parts: Assembled, writers: list[Writer], console: Console) -> Tell:
     performance, gradients = Performance(parts), _gradients(parts)
     if performance.missing:
         say(console, f"watch: no share of the device's peak, as {performance.missing}")

@@ -1,6 +1,7 @@
 """Where an epoch's numbers go. A writer has `scalars`, `histograms` and `close`."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,4 +114,8 @@ class Jsonl:
         """Has nothing to close."""
 
 
-WRITERS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": Wandb, "jsonl": Jsonl}
+WRITERS: dict[str, Callable[[Path, Config, int], Writer]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "jsonl": Jsonl,
+}
