@@ -28,6 +28,7 @@ from regjax.config import (
 )
 from regjax.errors import InputError
 from regjax.studies import choose, coordinator, folder, plan, report, result, words
+from regjax.studies import ledger as ledger_lib
 from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
 from regjax.studies.shared import Shared
@@ -221,6 +222,45 @@ def test_a_dead_workers_trial_is_given_back(
     with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"op_code": 4, "wor')
     assert trained(study, tmp_path) == trials(study, path)
+
+
+def test_what_nobody_has_signed_for_is_given_back_beside_another_worker(
+    whole: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed as it took a trial, resumed by two, of which neither knows it from the other's."""
+    study, path = whole
+    folder.claim(tmp_path, study)
+    other = Worker(tmp_path, "other")
+    ledger = Ledger(open_storage("", tmp_path), study, "search", other, local=True)
+    ledger.mend(plan.search_entries(study))
+    ledger._study.ask()
+    monkeypatch.setattr(ledger_lib, "UNSIGNED", 0.1)
+    assert trained(study, tmp_path) == trials(study, path)
+    other.close()
+
+
+def test_a_trial_that_was_given_back_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was too slow to sign for it: it takes the next."""
+    study = small(trials=1, confirm=0)
+    folder.claim(tmp_path, study)
+    worker = Worker(tmp_path, "slow")
+    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
+    ledger.mend(plan.search_entries(study))
+    ask = ledger._study.ask
+
+    def slowly() -> Any:
+        trial = ask()
+        if trial.user_attrs[NUMBER] == 0:
+            ledger._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return trial
+
+    monkeypatch.setattr(ledger._study, "ask", slowly)
+    claim = ledger.claim()
+    assert claim is not None
+    assert claim.number == 1
+    worker.close()
 
 
 def test_a_trial_is_given_back_however_often_its_worker_is_killed(

@@ -27,6 +27,7 @@ from regjax.studies.plan import Entry
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUMBER, WORKER, ALIVE, RECORD, KEY = "number", "worker", "alive", "record", "key"
 LANES = "lanes"
+UNSIGNED = 60.0  # seconds: longer than any sampler asks, a trial without a sign is a dead worker's
 
 
 class Claim(NamedTuple):
@@ -167,14 +168,13 @@ class Ledger:
     def _dead(self, trial: FrozenTrial) -> bool:
         assert self._worker is not None
         name = trial.user_attrs.get(WORKER)
-        if name is None and self._local and self._worker.alone():
-            return True  # killed between taking the trial and signing for it
+        started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+        if name is None and self._local:  # killed between taking the trial and signing for it?
+            return self._worker.alone() or time.time() - started > UNSIGNED
         ended = None if name is None else self._worker.ended(name)
         if ended is None:  # of another folder or machine, or its lock is gone
-            started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
             seen = trial.user_attrs.get(ALIVE, started)
-            gone = self._local and name is not None
-            return gone or time.time() - seen > self._config.heartbeat
+            return self._local or time.time() - seen > self._config.heartbeat
         return ended
 
     def claim(self) -> Claim | None:
@@ -187,10 +187,11 @@ class Ledger:
             number = trial.user_attrs.get(NUMBER)
             first = {t.user_attrs[NUMBER]: t.number for t in self.trials()}.get(number)
             if number is None or first != trial.number:  # another worker was faster
-                self._study.tell(trial, state=TrialState.FAIL)
+                self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
                 continue
-            trial.set_user_attr(WORKER, self._worker.name)
-            return Claim(number, trial)
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                trial.set_user_attr(WORKER, self._worker.name)
+                return Claim(number, trial)  # else it was so slow that another has given it back
         return None
 
     def alive(self, claim: Claim) -> None:
