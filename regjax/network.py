@@ -134,11 +134,12 @@ def _cast(tree: PyTree, dtype: Any) -> PyTree:
 
 def _fixup(params: PyTree) -> PyTree:
     """Fixup over the blocks of a network: modules named `block…` with two kernels or more."""
-    branches = []
-    for name, block in params.items():
-        layers = [f"{name}/{layer}/kernel" for layer in block if layer.startswith("conv_")]
-        if name.startswith("block") and len(layers) > 1:
-            branches.append(sorted(layers))
+    blocks = {name: block for name, block in params.items() if name.startswith("block")}
+    branches = [
+        sorted(f"{name}/{layer}/kernel" for layer in block if layer.startswith("conv_"))
+        for name, block in blocks.items()
+    ]
+    branches = [branch for branch in branches if len(branch) > 1]
     if not branches:
         raise InputError("model.rescale is 'fixup', which needs residual blocks; use a resnet")
     return initializers.fixup(params, branches, "head/kernel")

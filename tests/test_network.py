@@ -100,6 +100,8 @@ def test_fixup_starts_as_its_shortcuts_and_needs_blocks() -> None:
     assert params["block_0_0/conv_0/kernel"].any()
     with pytest.raises(InputError, match="use a resnet"):
         network(rescale="fixup").init(KEY, IMAGES)
+    with pytest.raises(InputError, match="residual blocks"):  # it has blocks, of other layers
+        network(name="vit", depth=1, token_width=4, heads=2, rescale="fixup").init(KEY, IMAGES)
 
 
 def test_dropped_weights_scale_what_is_kept_and_leave_inference_alone() -> None:
