@@ -14,14 +14,7 @@ import numpy as np
 from rich.console import Console
 
 import regjax
-from regjax import (
-    divergence,
-    feed,
-    refit,
-    state,
-    together,
-    trees,
-)
+from regjax import divergence, feed, refit, state, together, trees
 from regjax import watch as watch_lib
 from regjax.assembly import Assembled, assemble, refitted
 from regjax.checkpoint import Checkpoints
@@ -192,8 +185,8 @@ def _advance(
         compiling = time.perf_counter()
         compiled = fed.compiled(functions, parts.strengths, run)
         compile_seconds = time.perf_counter() - compiling
-        given = (run, fed, interrupted, updates, about["seconds"])
-        for after, line in epochs(parts, compiled, *given):
+        left = epochs(parts, compiled, run, fed, interrupted, updates, about["seconds"])
+        for after, line in left:
             run, about = after, about | {"seconds": 0.0}
             if "epoch" not in line:
                 checkpoints.save(run, about | line)
@@ -232,8 +225,9 @@ def _refit(
             run = _refit_start(parts, again, best, result["valid_loss"])
             checkpoints.save(run, _about(parts, checkpoints))  # it may be the end already
             checkpoints.wait()
-        told = (host, checkpoints, "refit", limit.updates)
-        run, seconds = _advance(again, again.program(), run, *told)
+        run, seconds = _advance(
+            again, again.program(), run, host, checkpoints, phase="refit", updates=limit.updates
+        )
     if int(run.stopping.best_epoch) < int(run.epoch):
         raise InputError(
             f"the refit diverged: epoch {int(run.epoch)} had no finite loss; set stopping.refit to "

@@ -91,6 +91,9 @@ def leaves(input_shape, classes):
         raise SystemExit(5)
     return init, init
 
+def exits(input_shape, classes):
+    raise SystemExit(5)
+
 def breaks(input_shape, classes):
     return lambda key, x: {}, lambda params, x: x @ jnp.ones((3, 3))
 """
@@ -171,6 +174,7 @@ def test_whole_numbers_stay_whole_on_many_devices(own: str) -> None:
     [
         ("nett", "defines no 'nett'"),
         ("raises", "cannot be made: ZeroDivisionError"),
+        ("exits", "cannot be made: SystemExit: 5"),
         ("number", "gave a int, expected a flax.linen.Module"),
         ("flat", "gives (2, 2) for inputs (2, 8, 8, 1), expected logits of (2, 10)"),
         ("breaks", "fails on inputs"),
@@ -187,13 +191,16 @@ def test_what_is_no_network_is_refused(own: str, name: str, message: str) -> Non
     assert message in str(told.value)
 
 
-def test_fields_that_it_has_no_use_for_are_refused(own: str) -> None:
+def test_fields_that_it_has_no_use_for_are_refused(own: str, tmp_path: Path) -> None:
     for model, message in (
         ({"norm": "batch"}, "model.norm is 'batch', which a network of your own"),
         ({"dropout_rate": 0.5}, "no argument dropout_rate"),
     ):
         with pytest.raises(InputError, match=message):
             train_lib.assemble(config(own + "Net", **model))
+    Path(tmp_path / "exits.py").write_text("raise SystemExit(5)")
+    with pytest.raises(InputError, match="cannot be run: SystemExit: 5"):
+        train_lib.assemble(config(f"file:{tmp_path / 'exits.py'}:Net"))
     with pytest.raises(InputError, match="is no Python file"):
         train_lib.assemble(config("file:nowhere.py:Net"))
 

@@ -77,7 +77,7 @@ def _loaded(name: str, input_shape: tuple[int, ...], classes: int, version: tupl
         made = _make(found, input_shape, classes)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         told = f"model.name: '{attribute}' of '{path}' cannot be made: {reason}"
         raise InputError(told) from error
@@ -100,7 +100,7 @@ def _execute(path: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"model.name: '{path}' cannot be run: {reason}") from error
     return module
