@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from regjax import losses
 
+from .contract import one_program
 from .parity import compare
 
 dtypes = st.sampled_from(["float32", "float64"])
@@ -165,20 +166,9 @@ STRENGTHS = jnp.array([0.0, 0.1, 0.6])
 @pytest.mark.parametrize("name", FAMILY)
 def test_contract(name: str, labels: jax.Array) -> None:
     """One value an example in float32, jit = eager, vmap = loop, one program for all strengths."""
-    loss, traces = FAMILY[name], []
-
-    @jax.jit
-    def compiled(logits: jax.Array, strength: jax.Array) -> jax.Array:
-        traces.append(strength)
-        return loss(logits, labels, strength)
-
-    loop = jnp.stack([loss(LOGITS, labels, s) for s in STRENGTHS])
-    np.testing.assert_allclose(jnp.stack([compiled(LOGITS, s) for s in STRENGTHS]), loop, rtol=1e-5)
-    assert len(traces) == 1
-    np.testing.assert_allclose(
-        jax.vmap(lambda s: loss(LOGITS, labels, s))(STRENGTHS), loop, rtol=1e-5
-    )
-    assert loop.shape == (3, 3)
+    loss = FAMILY[name]
+    for values in one_program(lambda s: loss(LOGITS, labels, s), STRENGTHS, rtol=1e-5):
+        assert values.shape == (3,)
     for dtype in (jnp.bfloat16, jnp.float16):
         low = loss(LOGITS.astype(dtype), labels, 0.5)
         assert low.dtype == jnp.float32

@@ -19,6 +19,7 @@ from regjax.normalization import core
 from regjax.normalization.standardize import summed
 from regjax.pooling import max_pool_2x2
 
+from .contract import one_program
 from .parity import compare
 
 SHAPES = {"1d": (6, 8), "2d": (6, 5, 4, 8), "3d": (6, 3, 2, 4, 8)}
@@ -583,16 +584,11 @@ def test_contract(name: str) -> None:
 
 
 def test_epsilon_is_traced() -> None:
-    traces = []
-
-    @jax.jit
-    def outputs(x: jax.Array, epsilon: jax.Array) -> jax.Array:
-        traces.append(epsilon)
-        return norm.layer_norm(x, epsilon=epsilon)
-
     x = example((6, 8))[0]
-    assert not np.allclose(outputs(x, jnp.float32(0.1)), outputs(x, jnp.float32(1.0)))
-    assert len(traces) == 1
+    small, large = one_program(
+        lambda epsilon: norm.layer_norm(x, epsilon=epsilon), jnp.array([0.1, 1.0]), 1e-5, 1e-6
+    )
+    assert not np.allclose(small, large)
 
 
 @pytest.mark.parametrize("pool", [None, lambda x: x.max((1, 2), keepdims=True)])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from regjax import penalties, trees
 
+from .contract import assert_close, one_program
 from .parity import compare
 
 NAMES = [name for name in penalties.PENALTIES if name != "none"]
@@ -258,25 +259,11 @@ def test_prox_of_l1_is_torchs_softshrink(seed: int, dtype: str, strength: float)
 @pytest.mark.parametrize("name", penalties.PROXIMAL)
 def test_prox_contract(name: str) -> None:
     """Identity at 0, zeros at infinity, dtype kept, one trace for all strengths, vmap = loop."""
-    prox, traces = penalties.PROXIMAL[name], []
-
-    @jax.jit
-    def traced(params: Any, strength: jax.Array) -> Any:
-        traces.append(strength)
-        return prox(params, strength)
-
-    strengths = jnp.array([0.0, 0.3, 1e9])
-    results = [traced(PARAMS, s) for s in strengths]
-    assert len(traces) == 1
-    for leaf, start in zip(jax.tree.leaves(results[0]), jax.tree.leaves(PARAMS), strict=True):
-        np.testing.assert_allclose(leaf, start, atol=1e-6)
+    prox, strengths = penalties.PROXIMAL[name], jnp.array([0.0, 0.3, 1e9])
+    results = one_program(partial(prox, PARAMS), strengths, atol=1e-6)
+    assert_close(results[0], PARAMS)
     if name not in ("none", "l2"):
         assert all((abs(leaf) < 1e-8).all() for leaf in jax.tree.leaves(results[2]))
-    together = jax.vmap(partial(prox, PARAMS))(strengths) if name != "none" else None
-    if together is not None:
-        for i, result in enumerate(results):
-            for leaf, lane in zip(jax.tree.leaves(result), jax.tree.leaves(together), strict=True):
-                np.testing.assert_allclose(lane[i], leaf, atol=1e-6)
     low = prox(jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS), 0.3)
     assert {leaf.dtype for leaf in jax.tree.leaves(low)} == {jnp.bfloat16.dtype}
     broken = prox(jax.tree.map(lambda x: x.at[0].set(jnp.nan), PARAMS), 0.3)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from regjax import penalties, transforms
 
+from .contract import assert_close, one_program
 from .parity import TWENTY_STEPS, compare
 
 KEY = jax.random.key(0)
@@ -69,38 +70,18 @@ def run(tx: optax.GradientTransformation, params: Any, steps: int = 3) -> tuple[
     return updates, state, params
 
 
-def assert_close(a: Any, b: Any, tolerance: float = 1e-6) -> None:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x, y = jax.random.key_data(x), jax.random.key_data(y)
-        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("name", FAMILY)
 def test_contract(name: str) -> None:
     """jit = eager, one trace for all strengths, vmap = loop, structure and dtype kept."""
     make, one, other = FAMILY[name]
-    traces = []
-
-    def steps(strength: jax.Array) -> Any:
-        traces.append(strength)
-        return run(make(strength), PARAMS)
-
-    jitted = jax.jit(steps)
     strengths = jnp.array([one, other])
-    first, second = (jitted(strength) for strength in strengths)
-    assert len(traces) == 1
+    first, second = one_program(lambda s: run(make(s), PARAMS), strengths, 2e-5, 2e-5)
     differ = [
         not np.allclose(a, b)
         for a, b in zip(jax.tree.leaves(first[:2]), jax.tree.leaves(second[:2]), strict=True)
         if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
     ]
     assert any(differ)
-    assert_close(run(make(one), PARAMS), first, 2e-5)
-    together = jax.vmap(steps)(strengths)
-    for lane, alone in enumerate((first, second)):
-        assert_close(jax.tree.map(lambda leaf, i=lane: leaf[i], together), alone, 2e-5)
     updates, state, _ = first
     assert jax.tree.structure(updates) == jax.tree.structure(PARAMS)
     assert jax.tree.structure(state) == jax.tree.structure(make(one).init(PARAMS))
