@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from regjax.errors import InputError, one_line
+from regjax.errors import InputError, of_file, one_line
 
 USAGE, INTERRUPTED = 2, 130  # exit codes
 
@@ -23,8 +23,7 @@ def run(main: Callable[[flags.FlagValues], int | None]) -> None:
         except InputError as error:
             return _told(str(error))
         except OSError as error:
-            where = f"'{error.filename}': " if error.filename else ""
-            return _told(f"{where}{error.strerror or error}")
+            return _told(of_file(error))
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             return INTERRUPTED

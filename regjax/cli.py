@@ -11,7 +11,7 @@ import regjax
 from regjax import config as config_lib
 from regjax.commands import COMMANDS, Command, in_numbers
 from regjax.config import StudyConfig
-from regjax.errors import InputError, Interrupted, did_you_mean
+from regjax.errors import InputError, Interrupted, did_you_mean, of_file
 from regjax.interrupts import ENDS, end_at_once
 
 USAGE = 2  # exit code of bad input
@@ -34,8 +34,7 @@ def main(argv: list[str]) -> int:
         print("regjax: interrupted", file=sys.stderr)
         return Interrupted.code
     except OSError as error:
-        where = f"'{error.filename}': " if error.filename else ""
-        print(f"regjax: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"regjax: error: {of_file(error)}", file=sys.stderr)
         return USAGE
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 Scores = Mapping[str, np.ndarray]
+ROUNDING = 8 * np.finfo(float).eps  # as a share of the numbers: a spread so small is none
 
 
 class Estimate(NamedTuple):
@@ -60,7 +61,7 @@ def estimate(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Esti
     if n < 2:
         return Estimate(float(values.mean()) if n else np.nan, np.nan, np.nan)
     mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(n)
-    if np.ptp(values) <= 8 * np.finfo(float).eps * np.abs(values).max():  # rounding has no spread
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return Estimate(mean, mean, mean)
     rng = np.random.default_rng(seed)
     drawn = values[rng.integers(0, n, (resamples, n))] + error * rng.normal(size=(resamples, n))
@@ -106,7 +107,7 @@ def _gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     gap = first - second
     paired = np.isfinite(gap)
     sizes = np.abs(np.concatenate([first[paired], second[paired]]))
-    rounding = 8 * np.finfo(float).eps * sizes.max(initial=0)
+    rounding = ROUNDING * sizes.max(initial=0)
     if paired.any() and np.ptp(gap[paired]) <= rounding:
         mean = gap[paired].mean()
         gap[paired] = mean if abs(mean) > rounding else 0

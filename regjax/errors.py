@@ -32,6 +32,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def of_file(error: OSError) -> str:
+    """Returns what a failed call of the system says, with the file's name if it is known.
+
+    >>> of_file(FileNotFoundError(2, "No such file or directory", "here"))
+    "'here': No such file or directory"
+    """
+    where = f"'{error.filename}': " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Returns a hint at the closest valid name, or nothing when none is close.
 

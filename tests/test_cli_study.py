@@ -83,6 +83,20 @@ def test_a_study_ends_with_a_report(whole: tuple[Path, str], config: str) -> Non
     assert left == set(re.findall(r"figures/(\S+\.png)", (path / "report.md").read_text()))
 
 
+@pytest.mark.slow
+def test_lanes_whose_reader_leaves_go_on_without_a_word(config: str, tmp_path: Path) -> None:
+    flags = [config, "--config.study.lane=vmap", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "regjax", "study", *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()
+    good("report", f"--workdir={tmp_path}", run=here)
+    assert "| trials | 8 of 8 |" in (tmp_path / "report.md").read_text()
+
+
 def killed_after_a_trial(*flags: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "regjax", "study", *flags],

@@ -15,7 +15,7 @@ from rich.console import Console
 from regjax import inspect, state, step
 from regjax.assembly import Assembled, assemble
 from regjax.config import Config, DataConfig, ParallelConfig
-from regjax.inspect import layers, measures
+from regjax.inspect import figures, layers, measures
 from regjax.objective import example_losses
 
 from .conftest import ROOT, slow_but
@@ -159,11 +159,12 @@ def test_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     options += ["--config.penalty.mode=proximal", "--config.batch_size=500"]
     arguments = ["train", config, f"--workdir={run}", *options]
     good(*arguments, run=here)
+    (run / "figures").mkdir()
+    (run / "figures" / "own.png").write_bytes(b"\x89PNG")  # the user's, which stays
     shown = json.loads(good("inspect", f"--workdir={run}", "--json", run=here))
     assert shown == json.loads((run / "inspect.json").read_text())
     assert next(iter(shown["layers"])) == "dense_0"
-    expected = "activations units gradients sparsity covariate_shift smoothness calibration"
-    assert {path.stem for path in (run / "figures").iterdir()} == {*expected.split()}
+    assert {path.stem for path in (run / "figures").iterdir()} == {*figures.NAMES, "own"}
     assert shown["sparsity"]["weights"] > 0
     for path in (run / "figures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")

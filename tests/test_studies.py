@@ -96,11 +96,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
     return study, path
 
 
-def enqueued_backwards(study: StudyConfig, path: Path) -> None:
+def worker_of(study: StudyConfig, path: Path, name: str) -> tuple[Worker, Ledger]:
+    """A worker in a folder, and the search's trials as it sees them."""
     folder.claim(path, study)
-    worker = Worker(path, "other")
-    backwards = list(reversed(plan.search_entries(study)))
-    Ledger(open_storage("", path), study, "search", worker, local=True).mend(backwards)
+    worker = Worker(path, name)
+    return worker, Ledger(open_storage("", path), study, "search", worker, local=True)
+
+
+def planned(study: StudyConfig, path: Path, name: str) -> tuple[Worker, Ledger]:
+    """The same, once it has enqueued what is missing."""
+    worker, ledger = worker_of(study, path, name)
+    ledger.mend(plan.search_entries(study))
+    return worker, ledger
+
+
+def enqueued_backwards(study: StudyConfig, path: Path) -> None:
+    worker, ledger = worker_of(study, path, "other")
+    ledger.mend(list(reversed(plan.search_entries(study))))
     worker.close()
 
 
@@ -211,10 +223,7 @@ def test_a_dead_workers_trial_is_given_back(
 ) -> None:
     """Also one that died before it had signed for its trial, and one that left a torn line."""
     study, path = whole
-    folder.claim(tmp_path, study)
-    dead = Worker(tmp_path, "dead")
-    ledger = Ledger(open_storage("", tmp_path), study, "search", dead, local=True)
-    ledger.mend(plan.search_entries(study))
+    dead, ledger = planned(study, tmp_path, "dead")
     assert ledger.claim() is not None
     unsigned = ledger._study.ask()
     assert unsigned.user_attrs[NUMBER] == 1
@@ -229,10 +238,7 @@ def test_what_nobody_has_signed_for_is_given_back_beside_another_worker(
 ) -> None:
     """Killed as it took a trial, resumed by two, of which neither knows it from the other's."""
     study, path = whole
-    folder.claim(tmp_path, study)
-    other = Worker(tmp_path, "other")
-    ledger = Ledger(open_storage("", tmp_path), study, "search", other, local=True)
-    ledger.mend(plan.search_entries(study))
+    other, ledger = planned(study, tmp_path, "other")
     ledger._study.ask()
     monkeypatch.setattr(ledger_lib, "UNSIGNED", 0.1)
     assert trained(study, tmp_path) == trials(study, path)
@@ -244,10 +250,7 @@ def test_a_trial_that_was_given_back_is_not_claimed(
 ) -> None:
     """Its worker was too slow to sign for it: it takes the next."""
     study = small(trials=1, confirm=0)
-    folder.claim(tmp_path, study)
-    worker = Worker(tmp_path, "slow")
-    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
-    ledger.mend(plan.search_entries(study))
+    worker, ledger = planned(study, tmp_path, "slow")
     ask = ledger._study.ask
 
     def slowly() -> Any:
@@ -267,11 +270,8 @@ def test_a_trial_is_given_back_however_often_its_worker_is_killed(
     whole: tuple[StudyConfig, Path], tmp_path: Path
 ) -> None:
     study, path = whole
-    folder.claim(tmp_path, study)
     for i in range(5):
-        dead = Worker(tmp_path, f"dead{i}")
-        ledger = Ledger(open_storage("", tmp_path), study, "search", dead, local=True)
-        ledger.mend(plan.search_entries(study))
+        dead, ledger = planned(study, tmp_path, f"dead{i}")
         while claim := ledger.claim():
             plan.suggest(claim.trial, study)
         dead._lock.release()
@@ -315,9 +315,7 @@ def test_workers_that_always_die_end_the_study(
 
 def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:
     study = small(trials=1, confirm=0)
-    folder.claim(tmp_path, study)
-    worker = Worker(tmp_path, "one")
-    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
+    worker, ledger = worker_of(study, tmp_path, "one")
     for entry in plan.search_entries(study) * 2:  # as two workers that saw none planned
         ledger._study.enqueue_trial(entry.params, user_attrs={NUMBER: entry.number})
     worker.close()
@@ -377,10 +375,7 @@ def test_a_pruner_judges_what_was_evaluated(tmp_path: Path) -> None:
 def test_a_pruned_trial_has_no_value(tmp_path: Path) -> None:
     """Optuna gives it the last score that its pruner was told, which is of another split."""
     study = small(arms=ARMS[:1], ranges=dict([next(iter(RANGES.items()))]), trials=3, confirm=1)
-    folder.claim(tmp_path, study)
-    worker = Worker(tmp_path, "one")
-    ledger = Ledger(open_storage("", tmp_path), study, "search", worker, local=True)
-    ledger.mend(plan.search_entries(study))
+    _, ledger = planned(study, tmp_path, "one")
     for value in (0.5, None, float("nan")):
         claim = ledger.claim()
         assert claim is not None

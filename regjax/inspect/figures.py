@@ -9,6 +9,16 @@ import numpy as np
 from regjax.drawing import COLOURS, LIGHT, MARKERS
 from regjax.drawing import render as draw_png
 
+NAMES = (
+    "activations",
+    "units",
+    "gradients",
+    "sparsity",
+    "covariate_shift",
+    "smoothness",
+    "calibration",
+)
+
 
 def render(found: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     """The figures that there are data for, by name, each as a PNG."""

@@ -31,9 +31,8 @@ def write(path: str | Path, found: dict[str, Any]) -> Path:
     images = dict(figures.render(found))
     for name, image in images.items():
         write_bytes(drawn / f"{name}.png", image)
-    for path in drawn.glob("*.png"):
-        if path.stem not in images:  # of another time
-            path.unlink(missing_ok=True)
+    for name in set(figures.NAMES) - set(images):  # of another time
+        (drawn / f"{name}.png").unlink(missing_ok=True)
     return drawn
 
 

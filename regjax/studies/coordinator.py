@@ -5,6 +5,7 @@ only starts them, again where one dies, and shows what they have done. Several c
 share a storage, in one folder or on many machines; each ends when the whole study has.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -164,8 +165,9 @@ def _in_lanes(
     with showing(study, console) as show:
 
         def watch() -> None:
-            while not ended.wait(PAUSE):
-                show([ledger.trials() for ledger in ledgers])
+            with contextlib.suppress(BrokenPipeError):  # the work goes on to its end
+                while not ended.wait(PAUSE):
+                    show([ledger.trials() for ledger in ledgers])
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
