@@ -215,7 +215,9 @@ def test_shares_of_all_are_all() -> None:
     for available in range(20, 200):
         counts = splits.resolve(sizes, available, "x")
         assert sum(counts.values()) == available
-        assert all(abs(counts[name] - sizes[name] * available) <= 1.5 for name in sizes)
+        assert all(abs(counts[name] - sizes[name] * available) <= 1 for name in sizes)
+    equal = dict.fromkeys(sizes, 0.25)
+    assert list(splits.resolve(equal, 6, "x").values()) == [2, 1, 1, 2]
 
 
 def table(path: Path, rows: int = 40, **columns: Any) -> str:

@@ -1,6 +1,7 @@
 """Named splits: drawn by seed, stratified on request, never overlapping."""
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -161,13 +162,15 @@ def _taken(pool: Pool, of_test: bool, indices: np.ndarray) -> Split:
 def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, int]:
     """Turns sizes (counts, shares, -1 for the rest) into counts.
 
-    Of shares that add up to 1, which rounding may make too many or too few, the last is the rest.
+    Shares that add up to 1 are rounded at their borders, so that all examples are used.
 
     Raises:
       InputError: more than there is, a fraction of an example, or more than one "rest".
 
     >>> resolve({"test": 0.2, "valid": 10, "train": -1}, 100, "digits")
     {'test': 20, 'valid': 10, 'train': 70}
+    >>> resolve({"test": 0.25, "valid": 0.25, "train": 0.5}, 10, "digits")
+    {'test': 2, 'valid': 3, 'train': 5}
     """
     counts: dict[str, int] = {}
     for name, size in sizes.items():
@@ -177,8 +180,10 @@ def resolve(sizes: dict[str, float], available: int, source: str) -> dict[str, i
             raise InputError(f"data.{name} is {size}, expected a whole number of examples")
         counts[name] = round(size * available) if 0 < size < 1 else int(size)
     if all(0 <= size < 1 for size in sizes.values()) and math.isclose(sum(sizes.values()), 1):
-        last = [name for name, size in sizes.items() if size][-1]
-        counts[last] += available - sum(counts.values())
+        borders = [round(share * available) for share in itertools.accumulate(sizes.values())]
+        counts = {
+            n: b - a for n, (a, b) in zip(sizes, itertools.pairwise([0, *borders]), strict=True)
+        }
     rest = [name for name, count in counts.items() if count == -1]
     if len(rest) > 1:
         raise InputError(f"data.{rest[0]} and data.{rest[1]} are both -1 (the rest); give one size")

@@ -33,7 +33,7 @@ def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], fl
     )
     for name in study.study.ranges:
         if any(not math.isnan(row[name]) for row in done):
-            found[f"by_{name.replace('.', '_')}"] = (
+            found[_by(name)] = (
                 f"{_title(study)} by {name}",
                 lambda axes, name=name: _by_range(axes, study, done, name),
                 3.4,
@@ -56,6 +56,15 @@ def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], fl
             0.9 + 0.34 * len(shares),
         )
     return found
+
+
+def names(study: StudyConfig) -> set[str]:
+    """File names of all plots that a study may have."""
+    return {"arms", "search", "grid", "curves", "importances", *map(_by, study.study.ranges)}
+
+
+def _by(field: str) -> str:
+    return f"by_{field.replace('.', '_')}"
 
 
 def _title(study: StudyConfig, split: str = "select") -> str:

@@ -55,9 +55,8 @@ def write(result: StudyResult, workdir: Path) -> Path:
             write_bytes(folder / f"{name}.png", light)
             images = {"light": _b64(light), "dark": _b64(dark)}
             figures.append({"name": name, "caption": caption, **images})
-        for path in folder.glob("*.png"):
-            if path.stem not in drawn:  # of a report of another time
-                path.unlink(missing_ok=True)
+        for name in plots.names(result.config) - set(drawn):  # of a report of another time
+            (folder / f"{name}.png").unlink(missing_ok=True)
         for name in (MARKDOWN, HTML):
             text = environment.get_template(f"{name}.j2").render(**values, figures=figures)
             write_text(workdir / name, text)
