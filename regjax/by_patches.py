@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import Partial
 
+from regjax.compiling import materialized
+
 Padding = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
 Pull = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # y's gradient to those of x and kernel
@@ -201,6 +203,16 @@ def convolution(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
     return product(patches(x, kernel.shape[:-2], geometry), kernel)
 
 
+def few_terms(kernel: jax.Array, geometry: Geometry) -> bool:
+    """Whether a loop over places and output channels is less work than to lay the patches out.
+
+    >>> few_terms(jnp.ones((3, 3, 3, 16)), plain(((0, 0), (0, 0))))
+    True
+    """
+    *window, channels, _ = kernel.shape
+    return geometry.groups == 1 and (channels == 1 or math.prod(window) * channels <= TERMS)
+
+
 def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Array, Pull]:
     """The convolution, and what pulls its gradient back by patches.
 
@@ -209,14 +221,11 @@ def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Ar
     (Array([[[24.]]], dtype=float32), [Array(576., dtype=float32), Array(576., dtype=float32)])
     """
     seen = patches(x, kernel.shape[:-2], geometry)
-    y = outer_sum(x, kernel, geometry) if _few_terms(kernel, geometry) else product(seen, kernel)
+    if few_terms(kernel, geometry):
+        y = materialized(outer_sum(x, kernel, geometry))
+    else:
+        y = product(seen, kernel)
     return y, Partial(partial(_pull, geometry, x.shape), seen, kernel)
-
-
-def _few_terms(kernel: jax.Array, geometry: Geometry) -> bool:
-    """Whether a loop over places and output channels is less work than to lay the patches out."""
-    *window, channels, _ = kernel.shape
-    return geometry.groups == 1 and (channels == 1 or math.prod(window) * channels <= TERMS)
 
 
 def _pull(

@@ -2,7 +2,7 @@
 
 XLA's CPU backend lowers the weight gradient of a convolution inside a loop to a naive loop nest:
 an epoch of a small CNN under `scan` then takes over ten times as long as in PyTorch. Written as
-patches × matrix, both gradients become matrix products; a 3×3 kernel of many channels takes
+patches × matrix, both gradients become matrix products; windows of 3 to 5 over many channels take
 Winograd's way instead (`regjax.winograd`), and channels in groups their own (`regjax.depthwise`,
 `regjax.grouped`). The README says why. On other backends `lax` is used as it is, but for lanes
 of a kernel each (`regjax.many_kernels`).
@@ -30,14 +30,22 @@ def convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Arra
 
     Returns:
       `(N, *spatial', O)`, equal to `lax.conv_general_dilated` up to rounding. Without a gradient it
-      is that function; its forward pass is fast everywhere.
+      is that function where none of ours is faster.
 
     >>> import jax.numpy as jnp
     >>> window = by_patches.plain(((0, 0), (0, 0)))
     >>> convolution(window, jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1))).ravel()
     Array([9.], dtype=float32)
     """
+    if _own(x, kernel, geometry):
+        return _forward(geometry, x, kernel)[0]
     return geometry.lax(x, kernel)
+
+
+def _own(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
+    """Whether a way of ours is faster than `lax` without a gradient too."""
+    few = by_patches.few_terms(kernel, geometry)
+    return few or geometry.groups > 1 or winograd.pays(x, kernel, geometry)
 
 
 def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Pull]:

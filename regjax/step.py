@@ -29,6 +29,8 @@ from regjax.strengths import Strengths, steps_per_epoch
 PyTree = Any
 Metrics = dict[str, Any]  # arrays, and sums to be merged
 
+CACHED = 64  # examples
+
 
 def make_train_step(
     config: Config, network: Network, spread: Spread = ALONE
@@ -189,13 +191,18 @@ def make_predict(
             outputs = lax.map(logits, (jnp.arange(len(mine)), mine.part.mask))
             return spread.gather(outputs).reshape(-1, network.classes)
         examples = len(arrays)
-        # As many batches as the config's size asks for, made even: almost nothing is padded.
-        count = steps_per_epoch(examples, config.eval_batch_size)
+        # As many batches as the size asks for, made even: almost nothing is padded.
+        count = steps_per_epoch(examples, _at_a_time(config.eval_batch_size))
         size = steps_per_epoch(examples, count)
         outputs = lax.map(logits, spread.rows(jnp.arange(examples), size))
         return spread.gather(outputs)[:, :size].reshape(-1, network.classes)[:examples]
 
     return predict
+
+
+def _at_a_time(most: int) -> int:
+    """How many examples are predicted together: on a CPU what its caches hold of a small CNN."""
+    return min(most, CACHED) if jax.default_backend() == "cpu" else most
 
 
 def make_scores(

@@ -29,11 +29,12 @@ def definition(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     wider than the window, e.g. padding ((0, 0), (2, 0)), window (1, 2).
     """
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = x.shape[1] - kernel.shape[0] + 1, x.shape[2] - kernel.shape[1] + 1
+    window = kernel.shape[:-2]
+    sizes = [size - r + 1 for size, r in zip(x.shape[1:-1], window, strict=True)]
     return sum(
-        x[:, i : i + rows, j : j + columns] @ kernel[i, j]
-        for i in range(kernel.shape[0])
-        for j in range(kernel.shape[1])
+        x[(slice(None), *(slice(i, i + size) for i, size in zip(place, sizes, strict=True)))]
+        @ kernel[place]
+        for place in np.ndindex(*window)
     )
 
 
@@ -75,18 +76,39 @@ def test_value_and_gradients_are_the_definitions(
 
 
 @pytest.mark.parametrize(
-    ("size", "padding"),
-    [((8, 8), ((0, 0), (0, 0))), ((9, 10), ((1, 1), (1, 1))), ((11, 7), ((2, 0), (1, 3)))],
+    ("size", "window", "padding"),
+    [
+        ((8, 8), (3, 3), ((0, 0), (0, 0))),
+        ((9, 10), (3, 3), ((1, 1), (1, 1))),
+        ((11, 7), (3, 3), ((2, 0), (1, 3))),
+        ((13, 9), (5, 4), ((2, 2), (0, 1))),
+        ((9, 8), (1, 3), ((1, 0), (0, 0))),
+        ((65,), (5,), ((3, 1),)),
+        ((6, 5, 7), (3, 3, 3), ((1, 1), (1, 1), (0, 2))),
+    ],
     ids=str,
 )
-def test_many_channels_take_winograds_way(size: tuple[int, int], padding: Padding) -> None:
-    x, kernel = example((2, *size, 32), 0), 0.1 * example((3, 3, 32, 8), 1)
+def test_many_channels_take_winograds_way(
+    size: tuple[int, ...], window: tuple[int, ...], padding: Padding
+) -> None:
+    x, kernel = example((2, *size, 32), 0), 0.1 * example((*window, 32, 8), 1)
     assert conv.winograd.pays(x, kernel, plain(padding))
     assert not conv.winograd.pays(x.astype(jnp.bfloat16), kernel, plain(padding))
     got = value_and_gradients(ours, padding, x, kernel)
     wanted = value_and_gradients(definition, padding, x, kernel)
-    for mine, theirs in zip(got, wanted, strict=True):
+    without = jax.jit(ours, static_argnums=2)(x, kernel, padding)  # no gradient asked for
+    for mine, theirs in zip((*got, without), (*wanted, wanted[0]), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=3e-6 * float(jnp.abs(theirs).max()))
+
+
+@pytest.mark.parametrize(("n", "r"), [(1, 1), (4, 2), (4, 3), (4, 4), (6, 3), (6, 4), (6, 5)])
+def test_winograds_maps_are_exact(n: int, r: int) -> None:
+    """A tile's outputs are those of the definition, in float64 to its rounding."""
+    t, rng = conv.winograd.tile(n, r), np.random.default_rng(0)
+    d, g = rng.normal(size=n), rng.normal(size=r)
+    assert t.size == n and t.step == n - r + 1
+    y = t.outputs @ ((t.kernel @ g) * (t.inputs @ d))
+    np.testing.assert_allclose(y, np.correlate(d, g, "valid"), rtol=0, atol=1e-11)
 
 
 LAYOUTS = {

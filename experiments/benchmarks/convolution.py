@@ -179,7 +179,7 @@ def applies(way: str, layer: Layer) -> bool:
     """Whether a way can do a layer."""
     if way == "shifted":  # a term for each channel
         return layer.channels // layer.groups <= 8
-    plain = layer.window == 3 and layer.stride == layer.groups == 1 and len(layer.size) == 2
+    plain = 3 <= layer.window <= 5 and layer.stride == layer.groups == 1
     return way != "winograd" or plain
 
 

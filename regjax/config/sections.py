@@ -262,7 +262,7 @@ class Config(Fields):
     epochs: int = within(100, "[1, inf)")  # at most
     batch_size: int = within(32, "[1, inf)")
     accumulate: int = within(1, "[1, inf)")  # micro-batches a step, one after the other
-    eval_batch_size: int = within(250, "[1, inf)")
+    eval_batch_size: int = within(250, "[1, inf)")  # at most
     evaluate_every: int = within(1, "[1, inf)")  # epochs; what stops and is best is judged at these
     checkpoint_every: int = within(1, "[1, inf)")  # epochs; an epoch that improves is always kept
     data: DataConfig = field(default_factory=DataConfig)
