@@ -190,11 +190,11 @@ def _output_sizes(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int
 
 
 def _rows(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _times(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    return (_rows(x) @ matrix).reshape(*x.shape[:-1], -1)
+    return (_rows(x) @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def _combined(matrix: np.ndarray, terms: Sequence[jax.Array]) -> Places:
