@@ -192,7 +192,7 @@ def make_predict(
             return spread.gather(outputs).reshape(-1, network.classes)
         examples = len(arrays)
         # As many batches as the size asks for, made even: almost nothing is padded.
-        count = steps_per_epoch(examples, _at_a_time(config.eval_batch_size))
+        count = steps_per_epoch(examples, at_a_time(config.eval_batch_size))
         size = steps_per_epoch(examples, count)
         outputs = lax.map(logits, spread.rows(jnp.arange(examples), size))
         return spread.gather(outputs)[:, :size].reshape(-1, network.classes)[:examples]
@@ -200,8 +200,12 @@ def make_predict(
     return predict
 
 
-def _at_a_time(most: int) -> int:
-    """How many examples are predicted together: on a CPU what its caches hold of a small CNN."""
+def at_a_time(most: int) -> int:
+    """How many examples are predicted together: on a CPU what its caches hold of a small CNN.
+
+    >>> at_a_time(50)
+    50
+    """
     return min(most, CACHED) if jax.default_backend() == "cpu" else most
 
 

@@ -281,8 +281,7 @@ def test_divided_parameters_are_gathered_once_a_step() -> None:
     row = collectives.compiled("cnn", 8, shards=8)
     size = {kind: sum(c.bytes for c in row.found if c.kind == kind) for kind in collectives.KINDS}
     assert 0.9 < size["all-gather"] / (4 * row.parameters) < 1.05
-    # Gradients of convolutions are added up in Winograd's form, 16 numbers for each 9.
-    assert size["all-reduce"] / (4 * row.parameters) < 16 / 9
+    assert 0.9 < size["all-reduce"] / (4 * row.parameters) < 1.05
     assert size["all-to-all"] == size["collective-permute"] == 0
 
 

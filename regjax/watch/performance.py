@@ -64,7 +64,7 @@ def epoch_flops(parts: Assembled, evaluated: bool = True) -> float | None:
     total = _flops(update, parts.strengths, run, _first(parts, "train", size))
     total *= steps_per_epoch(examples, config.batch_size)
     if evaluated and (valid := parts.data.splits["valid"].examples):
-        size = min(config.eval_batch_size, valid)
+        size = min(step.at_a_time(config.eval_batch_size), valid)
         evaluate = jax.jit(step.make_evaluate(config, network))
         total += _flops(evaluate, run.train, _first(parts, "valid", size)) * valid / size
     return total or None
