@@ -140,7 +140,9 @@ def make_example_terms(
         loss = metrics.Mean.of(example_losses(config, logits, targets, strengths), batch.mask)
         if config.penalty.name == "jacobian":
             directions = keys.stream(key, "jacobian")
-            omega = penalties.jacobian(lambda x: forward(x)[0], batch.images, directions)
+            omega = penalties.jacobian(
+                lambda x: forward(x)[0], batch.images, directions, mask=batch.mask
+            )
             omega = spread.share(metrics.Mean.of(omega, batch.mask))
         elif config.penalty.name == "entropy":
             omega = spread.share(metrics.Mean.of(penalties.entropy(logits), batch.mask))

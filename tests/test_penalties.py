@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regjax import penalties, trees
+from regjax import models, penalties, strengths, trees
+from regjax.batch import Batch
+from regjax.config import Config, ModelConfig, PenaltyConfig
+from regjax.network import Network
+from regjax.objective import make_objective
 
 from .contract import assert_close, one_program
 from .parity import compare
@@ -174,6 +178,26 @@ def test_jacobian_estimates_half_the_squared_frobenius_norm() -> None:
     estimate = penalties.jacobian(apply, x, jax.random.key(2), projections=4000)
     np.testing.assert_allclose(estimate, exact, rtol=0.05)
     assert penalties.jacobian(apply, x, jax.random.key(3)).shape == (3,)
+
+
+def test_jacobian_through_batch_norm_does_not_see_padding_rows() -> None:
+    """A batch of 3 has the same penalty in the mean however many rows fill it up."""
+    config = Config(
+        model=ModelConfig(widths=(16,), norm="batch"), penalty=PenaltyConfig("jacobian", 1.0)
+    )
+    network = Network(config.model, models.build(config.model, (6,), 4), 4)
+    x, labels = jax.random.normal(jax.random.key(1), (8, 6)), jnp.arange(8) % 4
+    params, statistics = network.init(jax.random.key(0), x)
+    numbers = strengths.from_config(config, 8)
+    objective = make_objective(config, network)
+
+    @partial(jax.jit, static_argnums=0)
+    def penalty(rows: int) -> jax.Array:
+        batch = Batch(x[:rows], labels[:rows], (jnp.arange(rows) < 3).astype(jnp.float32))
+        found = jax.vmap(lambda key: objective(params, numbers, statistics, batch, key)[1].penalty)
+        return found(jax.random.split(jax.random.key(2), 1000)).mean()
+
+    np.testing.assert_allclose(penalty(8), penalty(3), rtol=0.1)
 
 
 @pytest.mark.parity

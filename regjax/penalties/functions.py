@@ -9,7 +9,11 @@ from regjax.dtypes import widen
 
 
 def jacobian(
-    apply: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, projections: int = 1
+    apply: Callable[[jax.Array], jax.Array],
+    x: jax.Array,
+    key: jax.Array,
+    projections: int = 1,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """½‖∂z/∂x‖² of each example, estimated by random projections (Hoffman, Roberts & Yaida 2019).
 
@@ -17,10 +21,13 @@ def jacobian(
     mean for one, and cheap: a backward pass each.
 
     Args:
-      apply: maps `(N, ...)` inputs to `(N, K)` outputs, each row from its own input only.
+      apply: maps `(N, ...)` inputs to `(N, K)` outputs, each row from its own input; through batch
+        norm also from the others'.
       x: `(N, ...)`.
       key: random key for the directions.
       projections: P, static.
+      mask: `(N,)`, 0 for padding rows, whose outputs do not count in any row's penalty; None: all
+        count.
 
     Returns:
       `(N,)`.
@@ -31,6 +38,8 @@ def jacobian(
     outputs, pull = jax.vjp(apply, x)
     directions = jax.random.normal(key, (projections, *outputs.shape), outputs.dtype)
     directions /= jnp.sqrt(jnp.square(directions).sum(-1, keepdims=True))
+    if mask is not None:  # batch norm carries a padding row's direction to the inputs that count
+        directions *= mask.astype(outputs.dtype)[None, :, None]
     gradients = jax.vmap(lambda v: pull(v)[0])(directions)
     squares = jnp.square(gradients).reshape(projections, len(x), -1).sum(-1)
     return outputs.shape[-1] / 2 * squares.mean(0)
