@@ -111,6 +111,25 @@ def test_scaling_maps_the_range(scaling: str, low: float, high: float) -> None:
     np.testing.assert_allclose([seen.min(), seen.max()], [low, high], atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+@pytest.mark.parametrize(("scaling", "low"), [("symmetric", -1), ("unit", 0)])
+def test_a_table_of_whole_numbers_is_scaled_by_column(
+    tmp_path: Path, scaling: str, low: float, dtype: Any
+) -> None:
+    """Of uint8 too, where an image has 0 to 255; 200 + 250 does not fit into one."""
+    x = np.stack([np.arange(40) % 2, 200 + np.arange(40) % 51, np.full(40, 7)], axis=1)
+    config = DataConfig(f"npz:{tmp_path / 'd.npz'}", train=-1, scaling=scaling)
+    np.savez(tmp_path / "d.npz", x=x.astype(dtype), y=np.arange(40) % 2)
+    data = data_lib.draw(data_lib.load(config), config, 0)
+    seen = (data.splits["train"].images - data.shift) * data.scale
+    np.testing.assert_allclose(seen.min(0), [low, low, 0], atol=1e-6)
+    np.testing.assert_allclose(seen.max(0), [1, 1, 0], atol=1e-6)
+    assert seen.dtype == np.float32
+    np.savez(tmp_path / "d.npz", x=x.reshape(40, 3, 1).astype(np.uint8), y=np.arange(40) % 2)
+    data = data_lib.draw(data_lib.load(config), config, 0)
+    assert (data.shift, data.scale) == splits.of_range(0, 255, scaling)
+
+
 def test_standardizing_uses_the_training_split_alone() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal([1, 100], [2, 0.1], (500, 2)).astype(np.float32)

@@ -14,7 +14,9 @@ def load(path: str, regression: bool = False) -> Pool:
 
     Args:
       path: file with `x`, `(N, F)` features, `(N, H, W)` or `(N, H, W, C)` images, any real
-        dtype; and `y`, `(N,)` integers 0 to K − 1, every class present. Nothing is unpickled.
+        dtype; and `y`, `(N,)` integers 0 to K − 1, every class present. Images of uint8 are scaled
+        from 0 to 255, whatever they hold, all else from what the training split holds. Nothing is
+        unpickled.
       regression: whether `y` is numbers, of any real dtype, in place of classes.
 
     Raises:
@@ -27,7 +29,8 @@ def load(path: str, regression: bool = False) -> Pool:
             f"npz file '{path}': y has shape {arrays['y'].shape}, expected ({len(images)},) as x"
         )
     labels, classes = (_numbers if regression else _classes)(arrays["y"], path)
-    value_range = (0.0, 255.0) if images.dtype == np.uint8 else None
+    # Of images these are pixels; a table's columns may be small numbers that happen to fit.
+    value_range = (0.0, 255.0) if images.dtype == np.uint8 and images.ndim > 2 else None
     return Pool(f"npz:{path}", images, labels, None, None, classes, value_range)
 
 

@@ -235,7 +235,7 @@ def _scaling(
         std = train.std(axes, dtype=np.float64, keepdims=True)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
     if pool.value_range is None and train.ndim == 2:  # a table's columns have their own ranges
-        low, high = train.min(0, keepdims=True), train.max(0, keepdims=True)
+        low, high = (end(train, 0, keepdims=True).astype(np.float32) for end in (np.min, np.max))
         width = np.where(high > low, high - low, 1)
         return (low, 1 / width) if scaling == "unit" else ((low + high) / 2, 2 / width)
     return of_range(*(pool.value_range or (float(train.min()), float(train.max()))), scaling)
