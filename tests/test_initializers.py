@@ -213,6 +213,16 @@ def test_sparse_counts_zeros_as_torch(sparsity: float) -> None:
     assert len(set((incoming == 0).sum(0))) == 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((1, 8), 1), ((3, 3, 1, 8), 1), ((10, 8), 1), ((25, 8), 2)]
+)
+def test_the_sparse_scheme_leaves_no_unit_without_weights(
+    shape: tuple[int, ...], kept: int
+) -> None:
+    kernel = initializers.scheme("sparse").kernel(KEY, shape)
+    np.testing.assert_array_equal((kernel != 0).sum(range(len(shape) - 1)), kept)
+
+
 FAMILY = {
     **{name: scheme.kernel for name, scheme in initializers.SCHEMES.items()},
     "ones": initializers.ones,

@@ -39,9 +39,13 @@ def with_zero_bias(kernel: Initializer) -> Scheme:
 
 
 def _sparse(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Martens (2010): 90 % zeros in each unit's incoming weights, the others N(0, 1)."""
-    matrix = math.prod(shape[:-1]), shape[-1]
-    return matrices.sparse(0.9, std=1.0)(key, matrix, dtype).reshape(shape)
+    """Martens (2010): 90 % zeros in each unit's incoming weights, the others N(0, 1).
+
+    Of fewer than ten weights one is kept, where `matrices.sparse`, as PyTorch, rounds up to none.
+    """
+    fan_in = math.prod(shape[:-1])
+    sparsity = min(0.9, 1 - 1 / fan_in)
+    return matrices.sparse(sparsity, std=1.0)(key, (fan_in, shape[-1]), dtype).reshape(shape)
 
 
 def _delta_orthogonal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -76,7 +80,8 @@ def scheme(name: str, scale: float = 1.0, bias: float | None = None) -> Scheme:
     Args:
       name: one of `SCHEMES`.
       scale: the gain of those that look at the fans; the std of `normal` (and of the nonzero
-        weights of `sparse`, a tenth of all), the bound of `uniform`, the value of `constant`.
+        weights of `sparse`, a tenth of all but at least one a unit), the bound of `uniform`, the
+        value of `constant`.
       bias: constant of the biases; None: as the scheme has it.
 
     >>> scheme("constant", 0.5, bias=0.01).kernel(jax.random.key(0), (1, 2))
