@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from regjax import inspect, state, step
+from regjax import inspect, models, state, step
 from regjax.assembly import Assembled, assemble
 from regjax.config import Config, DataConfig, ParallelConfig
 from regjax.inspect import figures, layers, measures
+from regjax.network import Network
 from regjax.objective import example_losses
 
 from .conftest import ROOT, slow_but
@@ -149,6 +150,37 @@ def test_units_are_those_of_the_network(tmp_path: Path) -> None:
     assert float(found["head"]["saturated"]) == pytest.approx(share)
     assert found["head"]["units"] == 3
     assert found["head"]["numerical_rank"] == np.linalg.matrix_rank(hidden)
+
+
+@pytest.mark.parametrize(
+    ("options", "ends"),
+    [
+        ({**RNN, "model.cell": "elman", "model.activation": "sigmoid"}, {"head": (0, 1)}),
+        ({**RNN, "model.cell": "elman", "model.activation": "relu"}, {}),
+        ({**RNN, "model.cell": "gru", "model.activation": "relu"}, {"head": (-1, 1)}),
+        (
+            {**VIT, "model.norm": "none", "model.activation": "tanh"},
+            {"block_0/dense_1": (-1, 1)},
+        ),
+    ],
+)
+def test_saturation_is_of_the_activation_before_a_layer(
+    options: dict[str, Any], ends: dict[str, tuple[float, float]], tmp_path: Path
+) -> None:
+    config = Config()
+    for field, value in {**options, "model.depth": 1, "model.bias": -2.5}.items():
+        set_field(config, field, value)
+    network = Network(config.model, models.build(config.model, (4, 4, 1), 3), 3)
+    images = jax.random.normal(jax.random.key(0), (20, 4, 4, 1))
+    params, statistics = network.init(jax.random.key(1), images)
+    found = layers.units(network, params, statistics, images)
+    seen = layers.seen(network, params, statistics, images)
+    measured = {name: layer["saturated"] for name, layer in found.items() if "saturated" in layer}
+    assert set(measured) == set(ends)
+    for name, (low, high) in ends.items():
+        given, near = np.asarray(seen.given[name]), layers.NEAR_AN_END * (high - low)
+        share = ((given <= low + near) | (given >= high - near)).mean()
+        assert float(measured[name]) == pytest.approx(share)
 
 
 @pytest.mark.slow

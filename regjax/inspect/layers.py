@@ -112,8 +112,10 @@ def _of_given(h: jax.Array, ends: tuple[float, float] | None) -> dict[str, Any]:
 
 def _ends(config: ModelConfig, name: str) -> tuple[float, float] | None:
     """The range of the activation before a layer, if that has two ends."""
-    if config.name == "rnn":
-        return RANGES["tanh"]
+    if config.name == "rnn":  # of a GRU and an LSTM the hidden state is of tanh
+        return RANGES.get(config.activation if config.cell == "elman" else "tanh")
+    if config.name == "vit" and not name.endswith("/dense_1"):
+        return None  # given the sum of branches, its norm, or values that attention averages
     if config.name == "cnn":
         return RANGES["sigmoid"] if name == "head" else None
     if config.name.startswith("file:"):
