@@ -138,9 +138,14 @@ def _regression(data: Data, outputs: np.ndarray, targets: np.ndarray) -> dict[st
     from sklearn import metrics
 
     assert data.target_scale is not None
-    predicted, unit = outputs[:, 0], float(data.target_scale)
+    # In float32 the mean of targets that are all the same may be another.
+    targets, predicted = targets.astype(np.float64), outputs[:, 0].astype(np.float64)
+    unit, scored = float(data.target_scale), {}
+    if len(targets) > 1:
+        with np.errstate(divide="ignore", invalid="ignore"):  # of those, as in training
+            scored["r2"] = float(metrics.r2_score(targets, predicted, force_finite=False))
     return {
-        **({"r2": float(metrics.r2_score(targets, predicted))} if len(targets) > 1 else {}),
+        **scored,
         "root_mean_squared_error": metrics.root_mean_squared_error(targets, predicted) / unit,
         "mean_absolute_error": metrics.mean_absolute_error(targets, predicted) / unit,
     }

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn and plain NumPy, whatever the batches, the padding, the devices."""
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
-from regjax import metrics
+from regjax import evaluate, metrics
 
 from .parity import compare
 
@@ -89,6 +90,17 @@ def test_r2_of_targets_that_are_all_the_same(n: int, value: float, jit: bool) ->
     same, compute = jnp.full(n, value), jax.jit(r2) if jit else r2
     assert compute(same + 1, same) == -np.inf
     assert np.isnan(compute(same, same))
+
+
+@pytest.mark.parametrize("error", [0, 1])
+def test_evaluate_has_the_r2_of_training(error: float) -> None:
+    targets = np.full(20, 0.1, np.float32)
+    outputs = targets + np.float32(error)
+    ours = metrics.r2(jnp.asarray(outputs), jnp.asarray(targets)).compute()
+    data: Any = SimpleNamespace(target_scale=np.float32(2))
+    found = evaluate._regression(data, outputs[:, None], targets)
+    np.testing.assert_equal(found["r2"], float(ours))
+    assert found["mean_absolute_error"] == pytest.approx(error / 2)
 
 
 def by_bins(logits: np.ndarray, labels: np.ndarray, bins: int) -> tuple[float, list[tuple]]:
