@@ -14,7 +14,7 @@ from regjax.averaging import STATISTICS
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _memory, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero)
+    checks = (_data, _memory, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero, _stored)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -204,17 +204,44 @@ def _zero(parts: Any) -> str | None:
     model = parts.config.model
     if model.kernels not in ("weight_norm", "spectral_norm"):
         return None
-    kernels = trees.select(parts.shapes().train.params, model.kernels_mask)
-    shapes = [leaf.shape for leaf in kernels]
-    wide = any(shape[-1] > shape[-2] for shape in shapes if len(shape) > 1)
+    kernels = trees.named(parts.shapes().train.params, model.kernels_mask)
+    wide = any(leaf.shape[-1] > leaf.shape[-2] for leaf in kernels.values() if leaf.ndim > 1)
     some = model.initializer == "identity" and model.kernels == "weight_norm" and wide
+    recurrent = any(name.endswith("recurrent/kernel") for name in kernels)
     if model.rescale == "fixup":
         given = "model.rescale is 'fixup'"
     elif model.initializer == "zeros" or some:
         given = f"model.initializer is '{model.initializer}'"
+    elif model.initializer_scale == 0:
+        given = "model.initializer_scale is 0"
+    elif recurrent and model.recurrent_initializer == "zeros":
+        given = "model.recurrent_initializer is 'zeros'"
     else:
         return None
     return (
         f"{given}, which starts units at 0, but model.kernels is '{model.kernels}', which divides "
         "by their length; change either"
     )
+
+
+def _stored(parts: Any) -> str | None:
+    """What acts on kernels as they are stored where the network uses others made of them."""
+    config, kind = parts.config, parts.config.model.kernels
+    penalty, constraint = config.penalty, config.constraint
+    acting = []  # on which parameters, and what undoes it
+    if constraint.name != "none":
+        acting.append((constraint.mask, f"constraint.name is '{constraint.name}'", "none"))
+    if kind == "weight_norm" and penalty.mode == "proximal" and penalty.name != "none":
+        acting.append((penalty.mask, "penalty.mode is 'proximal'", "loss"))  # units of 0 have no w
+    if kind == "plain" or not acting:
+        return None
+    params = trees.named(parts.shapes().train.params, config.model.kernels_mask)
+    others = [name for name, leaf in params.items() if leaf.ndim > 1]
+    for rule, given, change in acting:
+        if any(map(trees.matcher(rule), others)):
+            return (
+                f"{given}, which acts on kernels as they are stored, but model.kernels is "
+                f"'{kind}', so the network uses others; set {given.split()[0]} to {change}, or "
+                "model.kernels to plain"
+            )
+    return None

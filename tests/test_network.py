@@ -11,7 +11,14 @@ import pytest
 
 from regjax import assembly, averaging, models, step, trees
 from regjax.batch import Arrays
-from regjax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from regjax.config import (
+    Config,
+    ConstraintConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PenaltyConfig,
+)
 from regjax.errors import InputError
 from regjax.network import Network
 from regjax.normalization import reparametrization, weight_standardization
@@ -162,6 +169,11 @@ def test_without_batch_norm_an_average_has_no_statistics() -> None:
         ({"initializer": "identity", "widths": (100,), "kernels": "weight_norm"}, "initializer"),
         ({"initializer": "zeros", "kernels": "spectral_norm"}, "initializer"),
         ({"name": "resnet", "depth": 8, "rescale": "fixup", "kernels": "weight_norm"}, "rescale"),
+        ({"initializer_scale": 0.0, "kernels": "weight_norm"}, "initializer_scale"),
+        (
+            {"name": "rnn", "recurrent_initializer": "zeros", "kernels": "spectral_norm"},
+            "recurrent_initializer",
+        ),
     ],
     ids=str,
 )
@@ -170,6 +182,27 @@ def test_units_of_zeros_have_no_norm(model: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=f"model.{said} is .*, which starts units at 0"):
         assembly.assemble(config)
     config.model.kernels = "standardized"
+    assert assembly.assemble(config)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "options", "said"),
+    [
+        ("weight_norm", {"penalty": PenaltyConfig("l1", 0.1, mode="proximal")}, "penalty.mode"),
+        ("weight_norm", {"constraint": ConstraintConfig("l1_ball")}, "constraint.name"),
+        ("standardized", {"constraint": ConstraintConfig("max_norm")}, "constraint.name"),
+        ("spectral_norm", {"constraint": ConstraintConfig("unit")}, "constraint.name"),
+    ],
+    ids=str,
+)
+def test_what_acts_on_kernels_that_the_network_does_not_use_is_refused(
+    kernels: str, options: dict[str, Any], said: str
+) -> None:
+    model = ModelConfig(kernels=kernels, kernels_mask="hidden_kernels")
+    config = Config(data=DataConfig(train=100), model=model, **options)
+    with pytest.raises(InputError, match=rf"{said} is .*; set {said} to .*, or model.k"):
+        assembly.assemble(config)
+    config.penalty.mask = config.constraint.mask = "head/*"  # which are used as they are
     assert assembly.assemble(config)
 
 
