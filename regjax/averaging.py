@@ -1,5 +1,6 @@
 """The averaged weights of a run, with statistics of their own, for evaluation."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ from jax import lax
 
 from regjax.batch import Arrays
 from regjax.config import Config
-from regjax.models import OWN
+from regjax.models import OWN, build
 from regjax.network import Network
+from regjax.normalization import reparametrization
 from regjax.spread import ALONE, Spread, is_real, weighted, weighted_mean
 
 PyTree = Any
@@ -40,7 +42,9 @@ def averaged(
     Those of the weights on their way belong to other activations; Izmailov et al. (2018) pass once
     over the training set for the average's, `torch.optim.swa_utils.update_bn`. Here each batch
     counts by its size; there is no augmentation, and no dropout but what a network of your own has
-    built in, as there.
+    built in, as there. A batch is measured as inference will see what comes before: by the kernels
+    that it uses, spectral norm's vectors not moving, and through batch renormalization as through
+    batch norm, since the running statistics that would correct it are not the average's.
 
     Args:
       config: the run.
@@ -56,15 +60,20 @@ def averaged(
         return Weights(params, statistics)
     assert train is not None, "refused where data are streamed"
     rows = spread.rows(jnp.arange(len(train)), config.batch_size)
+    measuring = _measuring(config, network, train.images.shape[1:])
+    kernels, mask = network.config.kernels, network.config.kernels_mask
+    used, fixed = reparametrization.effective(kernels, params, statistics, False, mask)
 
     def after(start: PyTree, batch: tuple[jax.Array, jax.Array]) -> PyTree:
         """The running statistics s after a batch, (1 − m)·s + m·b: b are the batch's."""
         images, mask = spread.place(train.take(*batch).images), batch[1]
-        there = {**statistics, STATISTICS: start}
-        _, moved = network.apply(params, there, images, train=True, mask=mask, key=key)
+        there = {**fixed, STATISTICS: start}
+        _, moved = measuring.apply(used, there, images, train=True, mask=mask, key=key)
         return moved[STATISTICS]
 
     running = statistics[STATISTICS]
+    if not config.model.name.startswith(OWN):  # of nothing m·b, without cancellation
+        running = jax.tree.map(jnp.zeros_like, running)
     shares = _shares(config, running, partial(after, batch=jax.tree.map(lambda r: r[0], rows)))
 
     def add(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, None]:
@@ -76,6 +85,15 @@ def averaged(
     count, parts = jnp.asarray(len(train), jnp.float32), len(rows[0]) * spread.parts
     mean = weighted_mean(spread.total(total), count, parts)
     return Weights(params, {**statistics, STATISTICS: mean})
+
+
+def _measuring(config: Config, network: Network, shape: tuple[int, ...]) -> Network:
+    """The network of kernels as they are used; its batch norms know a batch's statistics alone."""
+    plain = network._replace(config=dataclasses.replace(network.config, kernels="plain"))
+    if config.model.norm != "batch_renorm":
+        return plain
+    model = dataclasses.replace(config.model, norm="batch")
+    return plain._replace(module=build(model, shape, network.classes))
 
 
 def _shares(config: Config, running: PyTree, after: Callable[[PyTree], PyTree]) -> PyTree:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from regjax import assembly, averaging, models, step, trees
+from regjax import assembly, averaging, models, step, transforms, trees
 from regjax.batch import Arrays
 from regjax.config import (
     Config,
@@ -151,6 +151,44 @@ def test_an_average_is_evaluated_with_statistics_of_its_own() -> None:
     for a, b in zip(*(jax.tree.leaves(s) for s in (of_all, moved)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)  # a fixed point of its update
     assert jnp.isfinite(measured["valid_loss"])
+
+
+def own_statistics(net: Network, params: Any, statistics: Any) -> Any:
+    """Those of an average over all of `IMAGES`, where other weights left their statistics."""
+    moved = jax.tree.map(lambda s: 3 * s + 1, statistics["batch_stats"])
+    average = transforms.AverageState(jnp.int32(1), jnp.int32(1), params)
+    data = Arrays(IMAGES, jnp.zeros(64, jnp.int32), jnp.float32(0), jnp.float32(1))
+    config = Config(model=net.config, batch_size=64)
+    kept = {**statistics, "batch_stats": moved}
+    return averaging.averaged(config, net, average, kept, data, KEY).statistics["batch_stats"]
+
+
+def test_an_averages_statistics_are_of_what_inference_shows() -> None:
+    """By renormalization as by batch norm, by spectral norm as by the kernels that it gives."""
+    plain = network(norm="batch")
+    params, statistics = plain.init(KEY, IMAGES)
+    expected = own_statistics(plain, params, statistics)
+    found = own_statistics(network(norm="batch_renorm"), params, statistics)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    net = network(norm="batch", kernels="spectral_norm")
+    params, statistics = net.init(jax.random.key(1), IMAGES)
+    params = jax.tree.map(lambda p: p + jax.random.normal(KEY, p.shape), params)  # far from σ = 1
+    used, _ = reparametrization.effective(
+        "spectral_norm", params, statistics, False, net.config.kernels_mask
+    )
+    expected = own_statistics(plain, used, statistics)
+    found = own_statistics(net, params, statistics)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def test_an_averages_statistics_are_exact_however_small_the_momentum() -> None:
+    net = network(norm="batch", norm_momentum=1e-4)
+    params, statistics = net.init(KEY, IMAGES)
+    layer = jax.tree.map(partial(np.asarray, dtype=np.float64), params["dense_0"])
+    given = np.asarray(IMAGES, np.float64).reshape(64, -1) @ layer["kernel"] + layer["bias"]
+    found = own_statistics(net, params, statistics)["norm_0"]
+    np.testing.assert_allclose(found["variance"], given.var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(found["mean"], given.mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_without_batch_norm_an_average_has_no_statistics() -> None:
