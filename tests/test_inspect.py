@@ -183,6 +183,12 @@ def test_saturation_is_of_the_activation_before_a_layer(
         assert float(measured[name]) == pytest.approx(share)
 
 
+def test_the_likelihood_is_of_the_logits_where_a_probability_is_0() -> None:
+    logits = np.array([[0.0, 120.0], [150.0, 0.0], [0.0, 30.0]], np.float32)
+    found = measures._calibration(logits, np.array([0, 0, 1]))
+    assert float(found["negative_log_likelihood"]) == pytest.approx(40)
+
+
 @pytest.mark.slow
 def test_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, config = tmp_path / "run", f"--config={ROOT / 'configs' / 'digits.py'}"

@@ -30,7 +30,8 @@ def calibration(probabilities: jax.Array, labels: jax.Array, bins: int = 15) -> 
     """Returns how far probabilities can be taken at their word.
 
     Args:
-      probabilities: `(N, K)`, each row adding up to 1; of logits give `jax.nn.softmax`.
+      probabilities: `(N, K)`, each row adding up to 1; of logits give `jax.nn.softmax`. Where that
+        rounds to 0 the likelihood is lost: `metrics.negative_log_likelihood` takes the logits.
       labels: `(N,)`, integers.
       bins: B of equal width, static. The error grows with B where there are few examples.
 

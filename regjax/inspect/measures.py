@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from scipy import stats
 
-from regjax import diagnostics, keys, step, trees
+from regjax import diagnostics, keys, metrics, step, trees
 from regjax.assembly import Assembled
 from regjax.batch import Batch
 from regjax.evaluate import best, is_refitted, predictions
@@ -256,8 +256,11 @@ def _smoothness(look: _Look, top: jax.Array) -> dict[str, Any]:
 
 
 def _calibration(outputs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    p = jax.nn.softmax(jnp.asarray(outputs, jnp.float32))
-    found = diagnostics.calibration(p, jnp.asarray(labels))
+    logits, classes = jnp.asarray(outputs, jnp.float32), jnp.asarray(labels)
+    found = diagnostics.calibration(jax.nn.softmax(logits), classes)
+    # As a probability one of e⁻¹²⁰ is 0, and its −log infinite.
+    likelihood = metrics.negative_log_likelihood(logits, classes).compute()
+    found = found._replace(negative_log_likelihood=likelihood)
     bins = {name: np.asarray(x) for name, x in found.bins._asdict().items()}
     right = np.rint(np.nan_to_num(bins["accuracy"] * bins["count"])).astype(int)
     ends = [
