@@ -559,6 +559,20 @@ def test_pixels_are_read_one_by_one() -> None:
         ({"name": "vit", "patch_size": 3}, (8, 8, 1), "does not divide .* 8 × 8 × 1"),
         ({"name": "vit", "heads": 3}, (8, 8, 1), "does not divide model.token_width 64"),
         ({"name": "vit"}, (64,), "needs images"),
+        ({"name": "cnn", "norm": "instance"}, (16, 19, 1), "16 × 19 × 1 the last map .* is 1 × 1"),
+        ({"name": "resnet", "norm": "instance"}, (4, 4, 1), "4 × 4 × 1 the last map .* is 1 × 1"),
+        ({"name": "cnn", "initializer": "delta_orthogonal"}, (16, 16, 40), "goes from 40 to 32"),
+        (
+            {
+                "name": "resnet",
+                "channels": (8, 4),
+                "depth": 6,
+                "shortcut": "projection",
+                "initializer": "delta_orthogonal",
+            },
+            (8, 8, 1),
+            "goes from 8 to 4; set model.initializer to orthogonal",
+        ),
     ],
 )
 def test_build_refuses_what_cannot_work(

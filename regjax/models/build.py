@@ -1,5 +1,7 @@
 """From a config to a network: names become values, and what cannot work is refused."""
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -100,7 +102,9 @@ def _mlp(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.
 
 def _cnn(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> nn.Module:
     _need_images(config, shape, cnn.SMALLEST)
+    _need_places(config, shape, tuple((side // 2 - 2) // 2 - 2 for side in shape[:2]))
     _need_groups(config, "its channels", cnn.CHANNELS)
+    _need_widening(config, (shape[2], *cnn.CHANNELS))
     # A dense layer has no positions that instance norm could reduce.
     dense_norm = None if config.norm == "instance" else shared["norm"]
     return CNN(classes, dense_norm=dense_norm, **shared)
@@ -127,7 +131,9 @@ def _resnet(config: ModelConfig, shape: Shape, classes: int, shared: Shared) -> 
             "model.zero_init needs a norm that ends each block; set model.norm, and leave "
             "model.preactivation off"
         )
+    _need_places(config, shape, tuple(-(-side // 2 ** (stages - 1)) for side in shape[:2]))
     _need_groups(config, "model.channels", config.channels)
+    _need_widening(config, (shape[2], *config.channels))
     return ResNet(
         classes,
         blocks,
@@ -294,6 +300,25 @@ def _need_images(config: ModelConfig, shape: Shape, smallest: int) -> None:
         raise InputError(
             f"model.name is '{config.name}', which needs images of at least {smallest} × "
             f"{smallest}, but the data's examples are {_by(shape)}; set model.name to mlp"
+        )
+
+
+def _need_places(config: ModelConfig, shape: Shape, last: Shape) -> None:
+    """The last map must have places that instance norm can reduce."""
+    if config.norm == "instance" and math.prod(last) == 1:
+        raise InputError(
+            f"model.norm is 'instance', but of the data's {_by(shape)} the last map of model.name "
+            f"'{config.name}' is 1 × 1, which has no statistics; set model.norm to layer or group"
+        )
+
+
+def _need_widening(config: ModelConfig, channels: Sequence[int]) -> None:
+    narrowing = [(i, o) for i, o in itertools.pairwise(channels) if i > o]
+    if config.initializer == "delta_orthogonal" and narrowing:
+        raise InputError(
+            "model.initializer is 'delta_orthogonal', which needs as many channels out of a "
+            f"convolution as go in, but one goes from {narrowing[0][0]} to {narrowing[0][1]}; set "
+            "model.initializer to orthogonal"
         )
 
 
