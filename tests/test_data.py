@@ -174,6 +174,38 @@ def test_npz_that_cannot_be_used(tmp_path: Path, arrays: dict, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+TIMES = 1_700_000_000 + 30 * np.arange(40)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.stack([np.arange(40), TIMES], 1)}, "column 1 of x"),
+        ({"x": TIMES.reshape(10, 2, 2)}, "x"),
+        ({"x": np.arange(40.0)[:, None], "y": TIMES / 1.0}, "y"),
+    ],
+)
+def test_numbers_that_float32_cannot_tell_apart_are_refused(
+    tmp_path: Path, arrays: dict[str, Any], said: str
+) -> None:
+    """Of times 30 seconds apart a quarter is left; an offset less, all of them."""
+    message = f": {said} has values .* different ones are .*; subtract an offset, such as 17000000"
+    labels = {"y": np.arange(len(arrays["x"])) % 2}
+    np.savez(tmp_path / "d.npz", **labels | arrays)
+    with pytest.raises(InputError, match=message):
+        npz.load(str(tmp_path / "d.npz"), regression="y" in arrays)
+    less = {
+        name: np.where(array > 2**24, array - TIMES[0], array) for name, array in arrays.items()
+    }
+    np.savez(tmp_path / "d.npz", **labels | less)
+    assert npz.load(str(tmp_path / "d.npz"), regression="y" in arrays)
+    name = table(tmp_path / "t.csv", a=TIMES)
+    with pytest.raises(InputError, match=r"'a' has .* 40 different ones are 10 as float32"):
+        data_lib.load(DataConfig(name, target="label"))
+    wide = table(tmp_path / "t.csv", a=np.append(TIMES[1:], 0))  # told apart where it matters
+    assert data_lib.load(DataConfig(wide, target="label"))
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"not a zip", None])
 def test_npz_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "data.npz"

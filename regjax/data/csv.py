@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from regjax.data.narrowing import narrowed
 from regjax.data.pool import Pool
 from regjax.errors import InputError, did_you_mean, one_line
 
@@ -28,7 +29,8 @@ def load(path: str, target: str, missing: str, regression: bool = False) -> Pool
 
     Raises:
       InputError: no such file or column, no table, missing values that are refused, a target
-        that is not of its kind, or text with too many different values.
+        that is not of its kind, text with too many different values, or numbers that float32
+        cannot tell apart.
     """
     table = _read(path)
     column = _target(table, target, path)
@@ -93,8 +95,7 @@ def _numbers(column: Any, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
             f"csv file '{path}': '{column.name}' holds text, such as {str(column.iloc[0])!r}; "
             "data.task 'regression' predicts numbers"
         )
-    with np.errstate(over="ignore"):
-        values = column.to_numpy(np.float32)
+    values = _narrowed(column, path)[:, 0]
     if not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values)))
         raise InputError(
@@ -135,8 +136,7 @@ def _feature(column: Any, missing: str, path: str) -> np.ndarray:
             f"{int(np.argmax(gone)) + 1}; set data.missing to impute, or fill them"
         )
     if column.dtype.kind in "iufb":
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused
-            return column.to_numpy(np.float32)[:, None]
+        return _narrowed(column, path)
     text = np.where(gone, "", column.to_numpy().astype(str))
     categories = np.unique(text[~gone])
     if len(categories) > MOST_CATEGORIES:
@@ -146,3 +146,7 @@ def _feature(column: Any, missing: str, path: str) -> np.ndarray:
         )
     ones = text[:, None] == categories[None, :]
     return np.concatenate([ones, gone[:, None]] if gone.any() else [ones], axis=1)
+
+
+def _narrowed(column: Any, path: str) -> np.ndarray:
+    return narrowed(column.to_numpy()[:, None], lambda _: f"csv file '{path}': '{column.name}'")

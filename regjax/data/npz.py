@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regjax.data.narrowing import narrowed
 from regjax.data.pool import Pool
 from regjax.errors import InputError, one_line
 
@@ -20,7 +21,8 @@ def load(path: str, regression: bool = False) -> Pool:
       regression: whether `y` is numbers, of any real dtype, in place of classes.
 
     Raises:
-      InputError: no such file, not npz, or arrays that cannot be used.
+      InputError: no such file, not npz, arrays that cannot be used, or numbers that float32 cannot
+        tell apart.
     """
     arrays = _read(path)
     images = _inputs(arrays["x"], path)
@@ -76,9 +78,10 @@ def _inputs(x: np.ndarray, path: str) -> np.ndarray:
         raise InputError(f"npz file '{path}': x has no rows; there is nothing to train on")
     if x.dtype.kind not in "buif":
         raise InputError(f"npz file '{path}': x has dtype {x.dtype}, expected real numbers")
-    if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
-            x = x.astype(np.float32)
+    if x.dtype != np.uint8 and x.ndim > 2:
+        x = narrowed(x.reshape(-1, 1), lambda _: f"npz file '{path}': x").reshape(x.shape)
+    elif x.dtype != np.uint8:
+        x = narrowed(x, lambda i: f"npz file '{path}': column {i} of x")
     if not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
         raise InputError(
@@ -91,8 +94,7 @@ def _inputs(x: np.ndarray, path: str) -> np.ndarray:
 def _numbers(y: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if y.dtype.kind not in "uif":
         raise InputError(f"npz file '{path}': y has dtype {y.dtype}, expected real numbers")
-    with np.errstate(over="ignore"):
-        y = y.astype(np.float32)
+    y = narrowed(y[:, None], lambda _: f"npz file '{path}': y")[:, 0]
     if not np.isfinite(y).all():
         raise InputError(
             f"npz file '{path}': y has NaN or infinite values as float32, the first in row "
