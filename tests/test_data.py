@@ -291,6 +291,24 @@ def test_csv_numbers_categories_and_classes(tmp_path: Path) -> None:
     assert loaded.labels[:4].tolist() == [0, 1, 0, 1]
 
 
+def test_csv_words_for_missing_are_categories_among_text(tmp_path: Path) -> None:
+    rows = ["1,None,NA", "NA,brick,b", "3,,NA", "4,nan,b"] * 2
+    (tmp_path / "t.csv").write_text("a,alley,label\n" + "\n".join(rows))
+    name = f"csv:{tmp_path / 't.csv'}"
+    loaded = data_lib.load(DataConfig(name, target="label", missing="impute"))
+    np.testing.assert_array_equal(loaded.images[:4, 0], [1, np.nan, 3, 4])
+    # None, brick, missing
+    assert loaded.images[:4, 1:].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert loaded.classes == ("NA", "b")
+
+
+@pytest.mark.parametrize("label", [2**63 + 5, 1e19])
+def test_csv_classes_beyond_64_bits_are_refused(tmp_path: Path, label: float) -> None:
+    name = table(tmp_path / "t.csv", label=[0, label] * 20)
+    with pytest.raises(InputError, match="'label' has whole numbers beyond 64 bits, such as"):
+        data_lib.load(DataConfig(name, target="label"))
+
+
 def test_csv_with_a_delimiter_at_the_end_of_each_row(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b,label\n" + "1,2,0,\n3,4,1,\n" * 2)
     pool = data_lib.load(DataConfig(f"csv:{tmp_path / 't.csv'}", target="label"))

@@ -11,6 +11,7 @@ from regjax.data.pool import Pool
 from regjax.errors import InputError, did_you_mean, one_line
 
 DELIMITERS = ",;\t|"
+NO_TEXT = ("", "NaN", "nan")  # among numbers also NA, None, null and all else that pandas knows
 MOST_CATEGORIES = 100  # in a column of text; more is a name or free text, not a category
 
 
@@ -18,7 +19,9 @@ def load(path: str, target: str, missing: str, regression: bool = False) -> Pool
     """Reads a table.
 
     Numbers are features as they are. A column of text becomes one feature a category, 0 or 1, in
-    alphabetical order; where values are missing in it, one more feature says so.
+    alphabetical order; where values are missing in it, one more feature says so. An empty cell or
+    NaN is missing; among numbers also what pandas takes for it (NA, None, null, ...), which among
+    text is a category.
 
     Args:
       path: file with a header; the delimiter (comma, semicolon, tab, ...) is found out.
@@ -61,6 +64,9 @@ def _read(path: str) -> Any:
         with warnings.catch_warnings():  # of rows longer than the header, which it would cut
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(file, index_col=False, **options)
+            if text := [n for n in table if table[n].dtype.kind not in "iufb" and table[n].hasnans]:
+                only = {"keep_default_na": False, "na_values": NO_TEXT, "dtype": str}
+                table[text] = pd.read_csv(file, index_col=False, **options, **only)[text]
         names = pd.read_csv(file, header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
     except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InputError(
@@ -111,6 +117,11 @@ def _classes(column: Any, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
         raise InputError(
             f"csv file '{path}': '{target}' has fractions, such as {first}, but classes are text "
             "or whole numbers; set data.task to regression to predict numbers"
+        )
+    if column.dtype.kind in "fu" and (beyond := column[column.abs() >= 2**63]).size:
+        raise InputError(
+            f"csv file '{path}': '{target}' has whole numbers beyond 64 bits, such as "
+            f"{beyond.iloc[0]}; renumber the classes, or write them as text"
         )
     values, labels = np.unique(column.to_numpy().astype(_plain(column)), return_inverse=True)
     if len(values) < 2:
