@@ -1,9 +1,11 @@
 """Studies: what is planned, that trials depend on their number only, that none is lost."""
 
 import dataclasses
+import datetime
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from regjax.config import (
     StudyConfig,
 )
 from regjax.errors import InputError
-from regjax.studies import choose, coordinator, folder, plan, report, result, words
+from regjax.studies import choose, coordinator, folder, plan, plots, report, result, words
 from regjax.studies import ledger as ledger_lib
 from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
@@ -94,6 +96,66 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path]:
     study = small()
     assert len(trained(study, path)) == 12
     return study, path
+
+
+def _trial(entry: plan.Entry, value: float | None, seed: int, **record: Any) -> Any:
+    """A finished trial that measured a value; None: it diverged."""
+    run = {"seconds": 1.0, "epochs": 1, "curves": {}, "seed": seed, "stopped_because": "epochs"}
+    run |= {"best_epoch": int(value is not None)}
+    ended = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
+    now = datetime.datetime(2026, 1, 1)
+    return optuna.trial.FrozenTrial(
+        number=entry.number,
+        trial_id=entry.number,
+        state=ended,
+        value=value,
+        params=entry.params,
+        distributions={},
+        user_attrs={NUMBER: entry.number, RECORD: {"runs": [run], "setting": {}, **record}},
+        system_attrs={},
+        intermediate_values={},
+        datetime_start=now,
+        datetime_complete=now,
+    )
+
+
+def made_up(
+    study: StudyConfig, searched: Sequence[float | None], **confirmed: Sequence[float | None]
+) -> result.StudyResult:
+    """A study's result had its trials, and each arm on each seed, measured this; None: diverged."""
+    entries = plan.search_entries(study)[: len(searched)]
+    search = [_trial(e, v, study.seed) for e, v in zip(entries, searched, strict=True)]
+    best = choose.best_of_arms(study, search)
+    entries, seeds = plan.confirm_entries(study, best), plan.confirm_seeds(study)
+    scores = [confirmed[arm][i] for i in range(len(seeds)) for arm in best] if confirmed else []
+    confirm = [
+        _trial(e, v, e.params["seed"]) for e, v in zip(entries[: len(scores)], scores, strict=True)
+    ]
+    return result.collect(study, search, confirm)
+
+
+NORMS = sweeps.over("model.norm", ["none", "batch", "layer"])
+
+
+def test_an_arm_that_diverges_on_some_seeds_is_no_best() -> None:
+    """Its mean is over the seeds that it survived; it is told, and not dropped in silence."""
+    study = small(arms=NORMS, ranges={}, trials=1, confirm=4)
+    none, layer = [0.5, 0.51, 0.52, 0.5], [0.7, 0.71, 0.72, 0.71]
+    scores = {"none": none, "batch": [0.9, None, None, 0.91], "layer": layer}
+    found = made_up(study, [0.5, 0.9, 0.7], **scores)
+    assert [(arm.label, arm.diverged) for arm in found.arms][-1] == ("batch", 2)
+    told = " ".join(words.conclusion(found))
+    assert "Among the arms that never diverged, layer is the best arm" in told
+    assert "batch diverged on 2 of 4 seeds" in told
+    row = report.cells(found)[-1]
+    assert (row[:2], row[-1]) == (["batch", "90.50 (2 of 4 seeds)"], "-")
+    assert report._facts(found)["diverged"] == "0 trials, 2 runs of the confirmation"
+    told = " ".join(words.conclusion(made_up(study, [0.5] * 3, **scores | {"layer": [None] * 4})))
+    assert "none is the only arm that never diverged" in told
+    assert "batch diverged on 2 of 4 seeds, layer on 4;" in told
+    every = made_up(study, [0.5] * 3, **dict.fromkeys(scores, [None] * 4))
+    assert "No arm had a finite loss" in " ".join(words.conclusion(every))
+    assert "arms" not in plots.plots(every)
 
 
 def worker_of(study: StudyConfig, path: Path, name: str) -> tuple[Worker, Ledger]:

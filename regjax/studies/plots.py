@@ -18,7 +18,7 @@ def plots(result: StudyResult) -> dict[str, tuple[str, Callable[[Any], None], fl
     """Every plot that there are data for: by file name its caption, how to draw it, its height."""
     study, found = result.config, {}
     done = [row for row in result.rows if not math.isnan(row["value"])]
-    if result.arms:
+    if any(not math.isnan(arm.score.mean) for arm in result.arms):
         found["arms"] = (
             f"{_title(study, 'test')} of each arm's best setting: mean, 95 % interval, each seed",
             lambda axes: _arms(axes, result),

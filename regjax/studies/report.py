@@ -17,6 +17,7 @@ from regjax import config as config_lib
 from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.studies import plan, words
+from regjax.studies import result as result_lib
 from regjax.studies.result import StudyResult
 from regjax.sweeps import Range
 from regjax.train import devices, versions
@@ -109,7 +110,8 @@ def headline(result: StudyResult) -> str:
 
 def _facts(result: StudyResult) -> dict[str, str]:
     study, search = result.config, result.config.study
-    diverged = sum(row["stopped_because"] == "nan" for row in result.rows)
+    diverged = words.many(sum(map(result_lib.diverged, result.rows)), "trial")
+    lost = words.many(sum(map(result_lib.diverged, result.confirm_rows)), "run")
     copied = sum(row["same_as"] is not None for row in result.rows)
     trained = [row for row in (*result.rows, *result.confirm_rows) if row["same_as"] is None]
     epochs, seconds = (sum(row[name] for row in trained) for name in ("epochs", "seconds"))
@@ -121,7 +123,7 @@ def _facts(result: StudyResult) -> dict[str, str]:
         "data": _of_arms(study, "data.name"),
         "network": _of_arms(study, "model.name"),
         "epochs trained": f"{epochs:,.0f}",
-        "diverged": str(diverged),
+        "diverged": f"{diverged}, {lost} of the confirmation",
         "training time": f"{words.clock(seconds)}, summed over {workers} workers",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {devices()}",
     }
@@ -176,7 +178,7 @@ def cells(result: StudyResult) -> list[list[str]]:
         rows.append(
             [
                 *levels,
-                words.score(study, arm.score.mean),
+                words.mean(study, arm),
                 words.interval(study, arm.score),
                 "" if d is None else words.difference(study, d),
                 "" if d is None else words.probability(d.p),

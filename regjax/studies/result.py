@@ -26,9 +26,9 @@ class ArmResult(NamedTuple):
       setting: its best setting of the search.
       search: what that had in the search.
       scores: on `test`, one a seed, NaN where it diverged.
-      score: their mean.
+      score: the mean of those that are numbers.
       against: the first arm, paired; None for the first arm itself.
-      best: the probability that it is the best.
+      best: the probability that it is the best of those that never diverged; NaN if it has.
     """
 
     label: str
@@ -39,6 +39,11 @@ class ArmResult(NamedTuple):
     against: Difference | None
     best: float
 
+    @property
+    def diverged(self) -> int:
+        """On how many seeds."""
+        return int(np.isnan(self.scores).sum())
+
 
 class StudyResult(NamedTuple):
     """A study, finished or not.
@@ -47,9 +52,10 @@ class StudyResult(NamedTuple):
       config: the study.
       rows: what is known of each finished trial of the search.
       confirm_rows: the same of each finished run of the confirmation.
-      arms: each arm that was confirmed, the best mean first.
+      arms: each arm that was confirmed, the best mean first; behind them those that diverged.
       effects: by (factor, level): that level against the factor's first, over the other factors.
-      tied: the best arm's label and those that cannot be told from it.
+      tied: of the arms that never diverged, the best's label and those that cannot be told from
+        it.
       trends: by range: rank correlation with the search's objective within arms, and its p.
       planned: trials of search and confirmation in all.
     """
@@ -164,6 +170,11 @@ def _rows(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Row]:
     return rows
 
 
+def diverged(row: Row) -> bool:
+    """Whether a trial, or a run of the confirmation, ended without a number."""
+    return math.isnan(row["value"]) and row["stopped_because"] != "pruned"
+
+
 def _mean(runs: list[dict[str, Any]], name: str) -> float:
     return float(np.mean([np.nan if run.get(name) is None else run[name] for run in runs]))
 
@@ -200,12 +211,17 @@ def _arms(study: StudyConfig, rows: list[Row], scores: dict[str, np.ndarray]) ->
         ranges = plan.applying(study, labels[label])
         setting = {**labels[label], **{name: row[name] for name in ranges}}
         score = comparison.estimate(values)
+        # The mean over the seeds that it survived is not to be compared.
+        chance = best[label] if np.isfinite(values).all() else np.nan
         results.append(
-            ArmResult(label, setting, row["value"], values, score, against.get(label), best[label])
+            ArmResult(label, setting, row["value"], values, score, against.get(label), chance)
         )
-    return sorted(
-        results, key=lambda a: (math.isnan(a.score.mean), -choose.sign(study) * a.score.mean)
-    )
+
+    def place(arm: ArmResult) -> tuple[bool, bool, float]:
+        mean = arm.score.mean
+        return arm.diverged > 0, math.isnan(mean), -choose.sign(study) * mean
+
+    return sorted(results, key=place)
 
 
 def _effects(

@@ -5,7 +5,7 @@ import math
 from regjax.comparison import Difference, Estimate
 from regjax.config import StudyConfig
 from regjax.studies import choose, plan
-from regjax.studies.result import StudyResult
+from regjax.studies.result import ArmResult, StudyResult
 
 
 def metric(study: StudyConfig, split: str = "select") -> str:
@@ -35,6 +35,13 @@ def score(study: StudyConfig, value: float) -> str:
     '97.78'
     """
     return "-" if math.isnan(value) else f"{scale(study) * value:.{_digits(study)}f}"
+
+
+def mean(study: StudyConfig, arm: ArmResult) -> str:
+    """An arm's mean as it is shown, with its seeds where it has not all."""
+    seeds = len(arm.scores)
+    there = f" ({seeds - arm.diverged} of {seeds} seeds)" if arm.diverged else ""
+    return f"{score(study, arm.score.mean)}{there}"
 
 
 def _digits(study: StudyConfig) -> int:
@@ -110,6 +117,7 @@ def conclusion(result: StudyResult) -> list[str]:
             sentences += _effect(result, name)
         if len(result.arms) > 1:
             sentences.append(_best(result))
+    sentences.append(_diverged(result))
     sentences += [_trend(result, name) for name in result.trends]
     if not result.finished:
         searched, confirmed = result.planned
@@ -136,6 +144,8 @@ def _without_confirmation(result: StudyResult) -> str:
 
 def _one_seed(result: StudyResult) -> str:
     first = result.arms[0]
+    if first.diverged:
+        return ""
     if len(result.arms) == 1:
         return (
             f"On one seed {first.label} has a {metric(result.config, 'test')} of "
@@ -156,10 +166,13 @@ def note(result: StudyResult) -> str:
     looked = f"Test data were looked at once, with each arm's best setting on {where}."
     if result.arms and _seeds(result) == 1:
         return looked
+    lost = " An arm that diverged has its mean and its differences over its other seeds, and no "
+    lost += "P(best)."
     return (
         f"{looked} Intervals are smoothed bootstrap-t over the seeds; differences are paired; p is "
         "of the paired t-test, corrected by Holm over the table; g is Hedges' g of the paired "
         "differences; P(best) is from the means' posterior, given arm and seed."
+        f"{lost if any(arm.diverged for arm in result.arms) else ''}"
     )
 
 
@@ -179,17 +192,30 @@ def _effect(result: StudyResult, name: str) -> list[str]:
             mean = abs(scale(study) * d.estimate.mean)
             sentences.append(
                 f"{name}: {level} is {mean:.{_digits(study)}f} {unit(study)} {above} {first} "
-                f"(95 % interval {interval(study, d.estimate, '+')}, p {_p(d.p)})."
+                f"(95 % interval {interval(study, d.estimate, '+')}, p {_p(d.p)})"
+                f"{'' if d.seeds == _seeds(result) else _at(result, d)}."
             )
-    same = {level: d for level, d in levels.items() if not d.told_apart}
+    same = {level: d for level, d in levels.items() if not d.told_apart and d.seeds}
     if same:
         largest = max(same.values(), key=lambda d: abs(d.estimate.mean))
         sentences.append(
-            f"{name}: {listed(list(same), 'or')} cannot be told apart from {first} at "
-            f"{_seeds(result)} seeds (the largest difference is {difference(study, largest)} "
-            f"{unit(study)}, p {_p(largest.p)})."
+            f"{name}: {listed(list(same), 'or')} cannot be told apart from {first}"
+            f"{_at(result, min(same.values(), key=lambda d: d.seeds))} (the largest difference is "
+            f"{difference(study, largest)} {unit(study)}, p {_p(largest.p)})."
+        )
+    if lost := [level for level, d in levels.items() if not d.seeds]:
+        sentences.append(
+            f"{name}: {listed(lost)} cannot be compared with {first}: on every seed an arm of one "
+            "of them diverged."
         )
     return sentences
+
+
+def _at(result: StudyResult, d: Difference) -> str:
+    """On how many seeds two levels were compared."""
+    if d.seeds == _seeds(result):
+        return f" at {d.seeds} seeds"
+    return f" on the {d.seeds} of {_seeds(result)} seeds on which none of their arms diverged"
 
 
 def _p(p: float) -> str:
@@ -200,14 +226,34 @@ def _p(p: float) -> str:
 def _best(result: StudyResult) -> str:
     if not result.tied:
         return "No arm had a finite loss on every seed."
+    whole = [arm for arm in result.arms if not arm.diverged]
+    among = "" if len(whole) == len(result.arms) else "Among the arms that never diverged, "
     best, others = result.tied[0], result.tied[1:]
+    if len(whole) == 1:
+        return f"{best} is the only arm that never diverged."
     if not others:
-        return f"{best} is the best arm: it can be told apart from every other."
-    if len(result.tied) == len(result.arms):
-        return f"No arm can be told apart from the best, {best}, at {_seeds(result)} seeds."
+        return f"{among}{best} is the best arm: it can be told apart from every other."
+    if len(result.tied) == len(whole):
+        none = f"{among}no" if among else "No"
+        return f"{none} arm can be told apart from the best, {best}, at {_seeds(result)} seeds."
+    the = f"{among}the" if among else "The"
     return (
-        f"The best arm by its mean is {best}; at {_seeds(result)} seeds it cannot be told apart "
-        f"from {listed(others, 'or')}, but from the other {len(result.arms) - len(result.tied)}."
+        f"{the} best arm by its mean is {best}; at {_seeds(result)} seeds it cannot be told apart "
+        f"from {listed(others, 'or')}, but from the other {len(whole) - len(result.tied)}."
+    )
+
+
+def _diverged(result: StudyResult) -> str:
+    """Which arms diverged in the confirmation, and how often."""
+    lost = [arm for arm in result.arms if arm.diverged]
+    if not lost:
+        return ""
+    first, *others = lost
+    seeds = f"{first.diverged} of {many(_seeds(result), 'seed')}"
+    more = "".join(f", {arm.label} on {arm.diverged}" for arm in others)
+    return (
+        f"In the confirmation {first.label} diverged on {seeds}{more}; a mean over the other seeds "
+        "alone makes no arm the best."
     )
 
 
