@@ -158,6 +158,15 @@ def test_an_arm_that_diverges_on_some_seeds_is_no_best() -> None:
     assert "arms" not in plots.plots(every)
 
 
+def test_an_arm_without_a_result_is_told_and_not_compared_with() -> None:
+    study = small(arms=NORMS, ranges={}, trials=2, confirm=3)
+    scores = {"batch": [0.6, 0.61, 0.62], "layer": [0.6, 0.62, 0.61]}
+    found = made_up(study, [None, 0.6, 0.6] * 2, **scores)
+    assert "against batch" in report.columns(found)
+    told = " ".join(words.conclusion(found))
+    assert "none is not compared: none of its 2 trials ended with a number." in told
+
+
 def worker_of(study: StudyConfig, path: Path, name: str) -> tuple[Worker, Ledger]:
     """A worker in a folder, and the search's trials as it sees them."""
     folder.claim(path, study)

@@ -157,6 +157,7 @@ def columns(result: StudyResult) -> list[str]:
     study = result.config
     names = plan.varied(study.study.arms) or ["arm"]
     first = plan.label(study.study.arms, study.study.arms[0])
+    first = next((arm.label for arm in result.arms if arm.against is None), first)
     return [
         *names,
         words.metric(study, "test"),

@@ -27,7 +27,7 @@ class ArmResult(NamedTuple):
       search: what that had in the search.
       scores: on `test`, one a seed, NaN where it diverged.
       score: the mean of those that are numbers.
-      against: the first arm, paired; None for the first arm itself.
+      against: the first arm that has a result, paired; None for that arm itself.
       best: the probability that it is the best of those that never diverged; NaN if it has.
     """
 

@@ -117,7 +117,7 @@ def conclusion(result: StudyResult) -> list[str]:
             sentences += _effect(result, name)
         if len(result.arms) > 1:
             sentences.append(_best(result))
-    sentences.append(_diverged(result))
+    sentences += [_diverged(result), *_without_result(result)]
     sentences += [_trend(result, name) for name in result.trends]
     if not result.finished:
         searched, confirmed = result.planned
@@ -255,6 +255,25 @@ def _diverged(result: StudyResult) -> str:
         f"In the confirmation {first.label} diverged on {seeds}{more}; a mean over the other seeds "
         "alone makes no arm the best."
     )
+
+
+def _without_result(result: StudyResult) -> list[str]:
+    """The arms that nothing could be confirmed of, once the search is over."""
+    arms = result.config.study.arms
+    if len(result.rows) < result.planned[0]:
+        return []
+    sentences = []
+    for label in (plan.label(arms, arm) for arm in arms):
+        tried = [row for row in result.rows if row["arm"] == label]
+        if tried and all(math.isnan(row["value"]) for row in tried):
+            of = (
+                f"none of its {many(len(tried), 'trial')} ended" if tried[1:] else "its trial ended"
+            )
+            how = "with a number" if tried[1:] else "without a number"
+            sentences.append(f"{label} is not compared: {of} {how}.")
+        elif not tried:
+            sentences.append(f"{label} is not compared: the search never chose it.")
+    return sentences
 
 
 def _trend(result: StudyResult, name: str) -> str:
