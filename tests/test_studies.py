@@ -27,6 +27,8 @@ from regjax.config import (
     SearchConfig,
     StoppingConfig,
     StudyConfig,
+    from_json,
+    to_json,
 )
 from regjax.errors import InputError
 from regjax.studies import choose, coordinator, folder, plan, plots, report, result, words
@@ -586,6 +588,35 @@ def test_labels_and_factors() -> None:
     assert labels == ["none/none/-", "none/l1/-", "batch/none/-", "-/-/[4, 4]"]
     for arm in uneven:
         assert plan.arm_of(uneven, plan.params_of(uneven, arm)) == arm
+
+
+def test_a_field_that_an_arm_leaves_out_is_the_configs_own() -> None:
+    """Not null, which is a value too, and no level beside the same value where it is given."""
+    base = StudyConfig(model=ModelConfig(norm="batch"))
+    base.optimizer.weight_decay = 0.1
+    cases: list[tuple[list[dict[str, Any]], list[str]]] = [
+        ([{}, {"optimizer.weight_decay": None}], ["0.1", "null"]),
+        ([{}, {"model.norm": "layer"}], ["batch", "layer"]),
+        ([{"epochs": 3}, {"epochs": 4, "model.dropout_rate": 0}], ["3", "4"]),
+        ([{}, {"model.widths": (8,)}], ["[128]", "[8]"]),
+    ]
+    base.model.widths = (128,)
+    for arms, labels in cases:
+        base.study = SearchConfig(arms=arms)
+        checked = plan.check(base)
+        found = checked.study.arms
+        assert [plan.label(found, arm) for arm in found] == labels
+        assert [plan.arm_of(found, plan.params_of(found, arm)) for arm in found] == found
+        assert plan.check(checked) == checked
+        assert from_json(to_json(checked), "x", StudyConfig) == checked
+    study = small(arms=[{}, {"model.norm": "layer"}], ranges={}, trials=1, confirm=2)
+    found = made_up(study, [0.5, 0.6], none=[0.5, 0.5], layer=[0.6, 0.7])
+    assert [row[0] for row in report.cells(found)] == ["layer", "none"]
+    grid = [{}, {"model.norm": "layer"}, {"epochs": 9}, {"model.norm": "layer", "epochs": 9}]
+    assert plan.factors(small(arms=grid, ranges={}).study.arms) == {
+        "model.norm": ["none", "layer"],
+        "epochs": ["3", "9"],
+    }
 
 
 def test_no_two_arms_have_one_label() -> None:

@@ -34,6 +34,8 @@ class Entry(NamedTuple):
 def check(study: StudyConfig) -> StudyConfig:
     """Returns the config with numbers made plain, or says what is wrong with it.
 
+    In it every arm has all fields that any arm sets: one that it leaves out is the config's own.
+
     Raises:
       InputError: what `config.check` refuses, in the study or any of its arms at either end of
         any range; arms that are the same, unknown fields, an impossible search.
@@ -62,7 +64,16 @@ def check(study: StudyConfig) -> StudyConfig:
                 f"study.arms[{runs[run]}] and study.arms[{i}] are the same run; drop one"
             )
         runs[run] = i
+    search.arms = _filled(study)
     return study
+
+
+def _filled(study: StudyConfig) -> list[Setting]:
+    """The arms by the values that they have, so that what is left out is no level of its own."""
+    names = dict.fromkeys(name for arm in study.study.arms for name in arm)
+    every = [dict(config_lib.flatten(ends(study, arm)[0])) for arm in study.study.arms]
+    # As they will be read from config.json.
+    return [json.loads(json.dumps({name: values[name] for name in names})) for values in every]
 
 
 def _check_arms(study: StudyConfig) -> None:
