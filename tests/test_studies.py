@@ -619,6 +619,20 @@ def test_a_field_that_an_arm_leaves_out_is_the_configs_own() -> None:
     }
 
 
+@pytest.mark.parametrize("ranged", [False, True])
+def test_epochs_may_be_varied(ranged: bool, tmp_path: Path) -> None:
+    """How many a trial was given is not how many it trained."""
+    ranges = {"epochs": Range(10, 30, integer=True)} if ranged else {}
+    study = small(arms=[{}] if ranged else sweeps.over("epochs", [3, 5]), ranges=ranges, trials=2)
+    points = [entry.params["epochs"] for entry in plan.search_entries(study)]
+    scores = {"all": [0.7, 0.8]} if ranged else {"3": [0.5, 0.6], "5": [0.7, 0.8]}
+    found = made_up(study, [0.5, 0.6] * (len(points) // 2), **scores)
+    assert [row["epochs"] for row in found.rows] == [p if ranged else int(p) for p in points]
+    assert {row["trained_epochs"] for row in found.rows} == {1}
+    assert found.arms[0].setting == {"epochs": points[1] if ranged else 5}
+    report.write(found, tmp_path)
+
+
 def test_no_two_arms_have_one_label() -> None:
     """Masks and paths have slashes, as labels do."""
     masks = ["*", "*/*", "-", '"*"', "*/*/*"]

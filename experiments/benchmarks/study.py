@@ -62,7 +62,7 @@ def run_regjax(study: StudyConfig, folder: Path) -> Made:
     )
     seconds = time.perf_counter() - started
     rows = coordinator.read(folder / "study").rows
-    made = [row["epochs"] for row in rows]
+    made = [row["trained_epochs"] for row in rows]
     best = max(row["value"] for row in rows)
     return {"trials": len(made), "epochs": sum(made), "seconds": seconds, "best": best}
 

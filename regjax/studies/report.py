@@ -114,7 +114,7 @@ def _facts(result: StudyResult) -> dict[str, str]:
     lost = words.many(sum(map(result_lib.diverged, result.confirm_rows)), "run")
     copied = sum(row["same_as"] is not None for row in result.rows)
     trained = [row for row in (*result.rows, *result.confirm_rows) if row["same_as"] is None]
-    epochs, seconds = (sum(row[name] for row in trained) for name in ("epochs", "seconds"))
+    epochs, seconds = (sum(r[name] for r in trained) for name in ("trained_epochs", "seconds"))
     workers = len({row["worker"] for row in trained})
     facts = {
         "protocol": f"{search.protocol}, sampler {search.sampler}",

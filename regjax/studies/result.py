@@ -156,7 +156,7 @@ def _rows(study: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Row]:
                     if f"{split}_{what}" in runs[0]
                 },
                 "best_epoch": _mean(runs, "best_epoch"),
-                "epochs": _mean(runs, "epochs"),
+                "trained_epochs": _mean(runs, "epochs"),  # `epochs` may be varied
                 "seconds": sum(run["seconds"] for run in runs),
                 "stopped_because": runs[-1]["stopped_because"] if runs[-1]["best_epoch"] else "nan",
                 "seed": runs[0]["seed"],
