@@ -128,3 +128,20 @@ def test_trend_is_within_groups() -> None:
     rho, p = comparison.trend(x, y, np.zeros(80))
     expected = stats.spearmanr(x, y)
     np.testing.assert_allclose((rho, p), tuple(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("groups", "points"), [(2, 2), (3, 2), (1, 5), (12, 8)])
+def test_no_effect_makes_no_trend(groups: int, points: int) -> None:
+    """However few trials: of p below .05 there are at most 5 %, but for the chance of 1,000."""
+    rng = np.random.default_rng(groups)
+    x, arm = np.tile(np.arange(points), groups), np.repeat(np.arange(groups), points)
+    p = [comparison.trend(x, rng.normal(size=len(x)), arm, 499)[1] for _ in range(1000)]
+    assert np.mean(np.array(p) < 0.05) <= 0.06
+
+
+def test_a_trends_p_is_exact_on_few_points() -> None:
+    """Of five in a row 2 of 120 orders are as clear; of two pairs, half."""
+    x = np.arange(5.0)
+    assert comparison.trend(x, x**2, np.zeros(5))[1] == pytest.approx(2 / 120, abs=0.005)
+    pairs = np.array([1.0, 2.0, 1.0, 2.0])
+    assert comparison.trend(pairs, pairs, np.repeat([0, 1], 2))[1] == pytest.approx(0.5, abs=0.02)

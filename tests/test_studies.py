@@ -633,6 +633,15 @@ def test_epochs_may_be_varied(ranged: bool, tmp_path: Path) -> None:
     report.write(found, tmp_path)
 
 
+def test_a_trend_is_of_trials_that_were_trained() -> None:
+    """A copy of another is no evidence of its own."""
+    study = small(arms=[{}], ranges={"optimizer.b1": Range(0, 0.9)}, trials=4, confirm=0)
+    assert "optimizer.b1" in made_up(study, [0.1, 0.2, 0.3, 0.4]).trends
+    first, *others = plan.search_entries(study)
+    copies = [_trial(entry, 0.1, 0, same_as=0) for entry in others]
+    assert not result.collect(study, [_trial(first, 0.1, 0), *copies], []).trends
+
+
 def test_no_two_arms_have_one_label() -> None:
     """Masks and paths have slashes, as labels do."""
     masks = ["*", "*/*", "-", '"*"', "*/*/*"]

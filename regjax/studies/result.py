@@ -247,7 +247,8 @@ def _effects(
 def _trends(study: StudyConfig, rows: list[Row]) -> dict[str, tuple[float, float]]:
     found = {}
     for name in study.study.ranges:
-        drawn = [r for r in rows if not math.isnan(r[name]) and not math.isnan(r["value"])]
+        known = [r for r in rows if r["same_as"] is None and not math.isnan(r["value"])]
+        drawn = [r for r in known if not math.isnan(r[name])]
         if len(drawn) >= 4:
             found[name] = comparison.trend(
                 np.array([r[name] for r in drawn]),
