@@ -31,7 +31,7 @@ from regjax.config import (
     to_json,
 )
 from regjax.errors import InputError
-from regjax.studies import choose, coordinator, folder, plan, plots, report, result, words
+from regjax.studies import choose, coordinator, folder, plan, plots, progress, report, result, words
 from regjax.studies import ledger as ledger_lib
 from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
@@ -640,6 +640,25 @@ def test_a_trend_is_of_trials_that_were_trained() -> None:
     first, *others = plan.search_entries(study)
     copies = [_trial(entry, 0.1, 0, same_as=0) for entry in others]
     assert not result.collect(study, [_trial(first, 0.1, 0), *copies], []).trends
+
+
+def test_a_split_that_is_fixed_is_not_called_fresh() -> None:
+    study = small(arms=NORMS, ranges={}, trials=1, confirm=2)
+    for split_seed, where in ((-1, "fresh seeds and splits"), (5, "fresh seeds of one split")):
+        study.data.split_seed = split_seed
+        found = made_up(study, [0.5] * 3, none=[0.5, 0.6], batch=[0.5, 0.6], layer=[0.5, 0.6])
+        assert f"2 {where} an arm" in report.headline(found)
+        assert f"on {where}." in words.note(found)
+
+
+@pytest.mark.parametrize(("objective", "best"), [("select_r2", -0.25), ("select_loss", -1.5)])
+def test_the_bar_shows_the_best_with_its_sign(objective: str, best: float) -> None:
+    study = small(arms=ARMS[:1], ranges={}, trials=2)
+    study.study.objective = objective
+    entries = plan.search_entries(study)
+    done = [_trial(e, v, 0) for e, v in zip(entries, (-0.25, -1.5), strict=True)]
+    shown = progress._Trials(study, Console(quiet=True), None)._summary([done, []], 2)
+    assert f"best {best:.4f}" in shown
 
 
 def test_no_two_arms_have_one_label() -> None:

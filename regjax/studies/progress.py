@@ -56,14 +56,11 @@ class _Trials:
 
     def _summary(self, phases: Phases, done: int) -> str:
         """Best so far, speed and lanes in use."""
-        values = [
-            choose.sign(self._study) * value
-            for t in phases[0]
-            if (value := choose.value(t)) is not None
-        ]
+        sign = choose.sign(self._study)
+        values = [sign * value for t in phases[0] if (value := choose.value(t)) is not None]
         minutes = (time.monotonic() - self._started) / 60
         running = sum(t.state == TrialState.RUNNING for phase in phases for t in phase)
-        best = f"best {abs(max(values)):.4f}  " if values else ""
+        best = f"best {sign * max(values):.4f}  " if values else ""
         speed = f"{(done - self._before) / minutes:.0f} trials/min" if minutes else ""
         return f"{best}{speed}  {running} running"
 

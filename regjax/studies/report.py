@@ -103,7 +103,7 @@ def headline(result: StudyResult) -> str:
     trials = words.many(len(result.rows), "trial")
     if search.protocol == "balanced":
         trials = f"{words.many(search.trials, 'trial')} each"
-    fresh = "fresh seeds and splits" if search.fresh else "of the search's seeds and splits"
+    fresh = f"{'' if search.fresh else 'of '}{words.confirmed_on(result.config)}"
     confirmed = f", then {search.confirm} {fresh} an arm" if search.confirm else ""
     return f"{arms}, {trials}{confirmed}"
 

@@ -158,12 +158,21 @@ def _one_seed(result: StudyResult) -> str:
     )
 
 
+def confirmed_on(study: StudyConfig) -> str:
+    """What the confirmation draws anew.
+
+    >>> confirmed_on(StudyConfig())
+    'fresh seeds and splits'
+    """
+    if not study.study.fresh:
+        return "the search's seeds and splits"
+    return "fresh seeds and splits" if study.data.split_seed < 0 else "fresh seeds of one split"
+
+
 def note(result: StudyResult) -> str:
     """How the arms' table was made."""
-    where = (
-        "fresh seeds and splits" if result.config.study.fresh else "the search's seeds and splits"
-    )
-    looked = f"Test data were looked at once, with each arm's best setting on {where}."
+    looked = "Test data were looked at once, with each arm's best setting on "
+    looked += f"{confirmed_on(result.config)}."
     if result.arms and _seeds(result) == 1:
         return looked
     lost = " An arm that diverged has its mean and its differences over its other seeds, and no "
