@@ -132,7 +132,9 @@ class Range:
 
     def applies(self, values: Setting) -> bool:
         """Whether a search draws this number for a config with these values."""
-        return all(values[name] in choices for name, choices in self.when.items())
+        return all(
+            _plain(values[name]) in map(_plain, choices) for name, choices in self.when.items()
+        )
 
     def at(self, share: float) -> float | int:
         """The number at a share of the way from `low` to `high`."""
@@ -142,6 +144,11 @@ class Range:
             return min(int(self.high), math.floor(_between(self.low, self.high + 1, share, self)))
         number = _between(self.low, self.high, share, self)
         return min(max(number, self.low), self.high)
+
+
+def _plain(value: Any) -> Any:
+    """A tuple as the list that a config's file makes of it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _between(low: float, high: float, share: float, scale: Range) -> float:

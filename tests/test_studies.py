@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 from sklearn.datasets import load_diabetes
 
+import regjax
 from regjax import sweeps
 from regjax import train as train_lib
 from regjax.config import (
@@ -514,6 +515,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"arms": [{}], "ranges": {"optimizer.b1": Range(0, 0.9, when={"model.norm": ["layer"]})}},
         "never be drawn",
     ),
+    "range no Range": ({"ranges": {"optimizer.b1": (0, 0.9)}}, "expected a Range(low, high)"),
+    "range of no field": ({"ranges": {1: Range(0, 1)}}, "give a field's name"),
+    "range's when": (
+        {"ranges": {"optimizer.b1": Range(0, 0.9, when={"epochs": [object()]})}},
+        "what JSON cannot",
+    ),
     "no trials": ({"trials": 0}, "study.trials is 0"),
     "sampler": ({"sampler": "tpa"}, "did you mean 'tpe'"),
     "grid": ({"sampler": "grid", "trials": 5}, "choose one of these"),
@@ -529,6 +536,43 @@ def test_bad_studies_are_refused(name: str) -> None:
         small(**search)
     assert message in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ([0, 0.9], "study.ranges['optimizer.b1'] is [0, 0.9], expected a Range"),
+        ({"low": 0}, "a Range lacks 'high'"),
+        ({"low": 0, "hihg": 0.9}, "Range has no field 'hihg' (did you mean 'high'?)"),
+    ],
+)
+def test_a_bad_range_of_a_file_is_told_in_one_line(ranges: Any, message: str) -> None:
+    values = json.loads(to_json(small()))
+    values["study"]["ranges"] = {"optimizer.b1": ranges}
+    with pytest.raises(InputError) as told:
+        from_json(json.dumps(values), "x", StudyConfig)
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "message"),
+    [
+        (Config(), "x", "the config is a Config, expected a StudyConfig"),
+        (None, "x", "the config is a NoneType"),
+        (StudyConfig(), None, "the workdir is None, expected the path"),
+        (StudyConfig(), 123, "the workdir is 123"),
+        (StudyConfig(), "", "the workdir is ''"),
+    ],
+)
+def test_bad_arguments_of_the_api_are_told_in_one_line(
+    config: Any, path: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as told:
+        regjax.study(config, path)
+    assert message in str(told.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_study_in_the_folder_or_the_storage_is_refused(
@@ -659,6 +703,15 @@ def test_the_bar_shows_the_best_with_its_sign(objective: str, best: float) -> No
     done = [_trial(e, v, 0) for e, v in zip(entries, (-0.25, -1.5), strict=True)]
     shown = progress._Trials(study, Console(quiet=True), None)._summary([done, []], 2)
     assert f"best {best:.4f}" in shown
+
+
+def test_a_condition_on_a_tuple_is_that_of_its_file(tmp_path: Path) -> None:
+    ranges = {"optimizer.b1": Range(0, 0.9, when={"model.widths": [(8,)]})}
+    for arms in (NORMS, sweeps.over("model.widths", [(8,), (16,)])):
+        study = small(arms=arms, ranges=ranges)
+        assert "optimizer.b1" in plan.applying(study, study.study.arms[0])
+        assert from_json(to_json(study), "x", StudyConfig) == study
+        folder.claim(tmp_path / str(len(arms)), study)
 
 
 def test_no_two_arms_have_one_label() -> None:

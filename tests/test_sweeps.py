@@ -61,6 +61,14 @@ def test_a_range_stays_between_its_ends(
     assert r.at(share) <= r.at(min(1.0, share + 0.1))
 
 
+def test_a_condition_on_a_tuple_is_met_by_its_list() -> None:
+    """Settings have lists, as JSON has; a config has tuples."""
+    for choices in ([(16,)], [[16]]):
+        r = Range(0, 1, when={"model.widths": choices})
+        assert r.applies({"model.widths": (16,)}) and r.applies({"model.widths": [16]})
+        assert not r.applies({"model.widths": (8,)})
+
+
 @pytest.mark.parametrize(
     ("r", "message"),
     [

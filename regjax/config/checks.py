@@ -11,6 +11,7 @@ from regjax.config import conflicts
 from regjax.config.field_types import plain_type
 from regjax.config.sections import AnyConfig, Config, StudyConfig
 from regjax.errors import InputError, did_you_mean
+from regjax.sweeps import Range
 
 FLOAT32_MIN, FLOAT32_MAX = 1.1754944e-38, 3.4028234e38  # below the first, a CPU may take it for 0
 
@@ -72,9 +73,22 @@ def _checked_container(value: Any, kind: Any, name: str) -> Any:
     if not isinstance(value, kind):
         raise InputError(f"{name} is {value!r}, expected a {kind.__name__}")
     if kind is dict:
-        return value
+        return {key: _checked_range(r, f"{name}[{key!r}]", key) for key, r in value.items()}
+    return _as_read(value, name)
+
+
+def _checked_range(value: Any, name: str, key: Any) -> Range:
+    if not isinstance(key, str):
+        raise InputError(f"{name} is of no field; give a field's name")
+    if not isinstance(value, Range):
+        raise InputError(f"{name} is {value!r}, expected a Range(low, high)")
+    return dataclasses.replace(value, when=_as_read(value.when, f"{name}.when"))
+
+
+def _as_read(value: Any, name: str) -> Any:
+    """A value as it will be read from config.json: a tuple is a list."""
     try:
-        return json.loads(json.dumps(value))  # as it will be read from config.json
+        return json.loads(json.dumps(value))
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} holds what JSON cannot: {error}") from error
 

@@ -129,5 +129,17 @@ def _from_dict(cls: type, values: dict[str, Any]) -> Any:
         nested = dataclasses.is_dataclass(hints[name]) and isinstance(value, dict)
         given[name] = _from_dict(hints[name], value) if nested else value
         if hints[name] == dict[str, Range] and isinstance(value, dict):
-            given[name] = {key: _from_dict(Range, ends) for key, ends in value.items()}
+            given[name] = {
+                key: _from_dict(Range, ends) if isinstance(ends, dict) else ends
+                for key, ends in value.items()
+            }
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.name not in given
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"a {cls.__name__} lacks '{missing[0]}'")
     return cls(**given)

@@ -103,7 +103,7 @@ def run(
       InputError: a study that cannot work, another study's folder or storage, workers that die,
         or no trial that ended with a number.
     """
-    console, workdir = console or stdout(), Path(path).expanduser()
+    console, workdir = console or stdout(), folder.place(path)
     study = check(study)
     if storage:  # before anything is written
         _ledgers(study, storage, workdir)
@@ -129,7 +129,7 @@ def read(path: str | Path, storage: str = "") -> StudyResult:
     Raises:
       InputError: no study there, or a storage that cannot be read.
     """
-    workdir = Path(path).expanduser()
+    workdir = folder.place(path)
     study = read_config(workdir, StudyConfig)
     return _look(study, _ledgers(study, storage, workdir, new=False))
 

@@ -10,6 +10,22 @@ from regjax.errors import InputError
 from regjax.workdir import CONFIG, read_config, write
 
 
+def place(path: str | Path) -> Path:
+    """The folder that was given.
+
+    Raises:
+      InputError: no path.
+
+    >>> place("")
+    Traceback (most recent call last):
+    ...
+    regjax.errors.InputError: the workdir is '', expected the path of a folder
+    """
+    if not isinstance(path, (str, Path)) or not str(path).strip():
+        raise InputError(f"the workdir is {path!r}, expected the path of a folder")
+    return Path(path).expanduser()
+
+
 def claim(workdir: Path, study: StudyConfig) -> None:
     """Makes a folder this study's own, with its `config.json` in it.
 
@@ -21,13 +37,17 @@ def claim(workdir: Path, study: StudyConfig) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(workdir / ".lock"):  # others may come at the same time
-            if not (workdir / CONFIG).exists():
-                write(workdir / CONFIG, config_lib.to_json(study))
-        if differences := config_lib.differences(read_config(workdir, StudyConfig), study):
-            raise InputError(
-                f"--workdir '{workdir}' holds a study with another config "
-                f"({'; '.join(differences)}); give another --workdir or the same config"
-            )
+            text, new = config_lib.to_json(study), not (workdir / CONFIG).exists()
+            known = config_lib.from_json(text, CONFIG, StudyConfig) if new else None
+            if differences := config_lib.differences(
+                known or read_config(workdir, StudyConfig), study
+            ):
+                raise InputError(
+                    f"--workdir '{workdir}' holds a study with another config "
+                    f"({'; '.join(differences)}); give another --workdir or the same config"
+                )
+            if new:
+                write(workdir / CONFIG, text)
         (workdir / "workers").mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(

@@ -40,6 +40,8 @@ def check(study: StudyConfig) -> StudyConfig:
       InputError: what `config.check` refuses, in the study or any of its arms at either end of
         any range; arms that are the same, unknown fields, an impossible search.
     """
+    if not isinstance(study, StudyConfig):
+        raise InputError(f"the config is a {type(study).__name__}, expected a StudyConfig")
     study = config_lib.check(study)
     search = study.study
     if not search.arms:
