@@ -1,11 +1,14 @@
 """Studies: what is planned, that trials depend on their number only, that none is lost."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import re
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +412,57 @@ def test_what_was_trained_is_not_trained_again(
     assert len(runs) == 1
     assert [row.get("same_as") for row in rows] == [None, 0, 0]
     assert len({row["value"] for row in rows}) == 1
+
+
+def test_what_diverged_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has diverged again by the record, whatever a pruner was told of it."""
+    arms: list[dict[str, Any]] = [{"optimizer.name": "sgd", "optimizer.learning_rate": 1e30}]
+    study = small(arms=arms, ranges={}, trials=3, confirm=0, pruner="halving")
+    runs = []
+    start = OneByOne.start
+    monkeypatch.setattr(OneByOne, "start", lambda *a: runs.append(1) or start(*a))
+    rows = trained(study, tmp_path)
+    assert len(runs) == 1
+    assert [row.get("same_as") for row in rows] == [None, 0, 0]
+    found = coordinator.read(tmp_path)
+    assert [result.diverged(row) for row in found.rows] == [True] * 3
+
+
+def test_what_was_pruned_is_no_answer(tmp_path: Path) -> None:
+    """Beside other trials it may have gone on."""
+    worker, ledger = planned(small(trials=1, confirm=0), tmp_path, "one")
+    for ended, again in (("pruned", False), ("nan", True)):
+        claim = ledger.claim()
+        assert claim is not None
+        claim.trial.set_user_attr(ledger_lib.KEY, ended)
+        ledger.tell(claim, {"runs": [{"stopped_because": ended}]}, None)
+        assert (ledger.same(ended) is not None) == again
+    worker.close()
+
+
+def test_workers_that_begin_together_enqueue_each_trial_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small(trials=2, confirm=0)
+    both = [worker_of(study, tmp_path, name) for name in ("one", "two")]
+    seen = threading.Barrier(2)
+    for _, ledger in both:
+        enqueue = ledger._study.enqueue_trial
+
+        def slowly(*args: Any, enqueue: Any = enqueue, **options: Any) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                seen.wait(0.3)  # for the other, had it planned the same
+            enqueue(*args, **options)
+
+        monkeypatch.setattr(ledger._study, "enqueue_trial", slowly)
+    entries = plan.search_entries(study)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda worker: worker[1].mend(entries), both))
+    assert len(both[0][1]._study.get_trials()) == len(entries)
+    for worker, _ in both:
+        worker.close()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ class Worker:
 
     def __init__(self, workdir: Path, name: str) -> None:
         self.name = name
+        self.planning = filelock.FileLock(workdir / ".lock")  # held by who enqueues trials
         self._folder = workdir / "workers"
         self._folder.mkdir(exist_ok=True)
         self._lock = filelock.FileLock(self._folder / name)
@@ -153,7 +154,15 @@ class Ledger:
         return all(entry.number in done for entry in entries)
 
     def mend(self, entries: Iterable[Entry]) -> None:
-        """Gives back the trials of dead workers and enqueues what is missing."""
+        """Gives back the trials of dead workers and enqueues what is missing.
+
+        One worker of a folder at a time, so that not each enqueues all at the start.
+        """
+        assert self._worker is not None
+        with self._worker.planning:
+            self._mend(entries)
+
+    def _mend(self, entries: Iterable[Entry]) -> None:
         params: dict[int, dict[str, Any]] = {}
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._dead(trial):
@@ -209,9 +218,14 @@ class Ledger:
             self._study.tell(claim.trial, value, state=state, skip_if_finished=True)
 
     def same(self, key: str) -> FrozenTrial | None:
-        """The first finished trial with this key."""
-        done = (t for t in self.trials() if t.state == TrialState.COMPLETE)
-        return next((t for t in done if t.user_attrs.get(KEY) == key), None)
+        """The first trial with this key that has run to its end, or diverged."""
+        done = (t for t in self.trials() if t.state in FINISHED and t.user_attrs.get(KEY) == key)
+        return next((t for t in done if not _stopped_by_pruner(t)), None)
+
+
+def _stopped_by_pruner(trial: FrozenTrial) -> bool:
+    """Whether the others' results ended it, which may be others at another time."""
+    return any(run["stopped_because"] == "pruned" for run in trial.user_attrs[RECORD]["runs"])
 
 
 def key_of(setting: dict[str, Any], seeds: list[int]) -> str:

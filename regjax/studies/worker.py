@@ -21,6 +21,7 @@ from regjax.config import StudyConfig
 from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.studies.choose import best_of_arms, metric, stopped_after
+from regjax.studies.choose import value as value_of
 from regjax.studies.lanes import Job, Lanes, OneByOne, Record
 from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
 from regjax.studies.plan import Entry
@@ -116,7 +117,7 @@ class TrialWorker:
         claim.trial.set_user_attr(KEY, key)
         if done := self._search.same(key):  # never trained twice
             record = {**done.user_attrs[RECORD], "same_as": done.user_attrs[NUMBER]}
-            self._search.tell(claim, record, done.value)
+            self._search.tell(claim, record, value_of(done))
             return
         runs = []
         for i, seed in enumerate(seeds):
