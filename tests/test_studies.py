@@ -19,7 +19,7 @@ from rich.console import Console
 from sklearn.datasets import load_diabetes
 
 import regjax
-from regjax import sweeps
+from regjax import drawing, sweeps
 from regjax import train as train_lib
 from regjax.config import (
     AugmentConfig,
@@ -766,6 +766,25 @@ def test_a_condition_on_a_tuple_is_that_of_its_file(tmp_path: Path) -> None:
         assert "optimizer.b1" in plan.applying(study, study.study.arms[0])
         assert from_json(to_json(study), "x", StudyConfig) == study
         folder.claim(tmp_path / str(len(arms)), study)
+
+
+def test_a_single_arm_is_told_too() -> None:
+    study = small(arms=[{}], ranges={}, trials=1, confirm=3)
+    (told,) = words.conclusion(made_up(study, [0.5], all=[0.5, 0.5, 0.5]))
+    assert told == (
+        "The arm's test accuracy is 50.00, the mean over 3 seeds (95 % interval 50.00 to 50.00)."
+    )
+    told = " ".join(words.conclusion(made_up(study, [0.5], all=[0.5, None, None])))
+    assert "is 50.00, the mean over 1 seed. In the confirmation the arm diverged on 2 of 3" in told
+
+
+def test_trials_that_diverged_are_counted_and_the_plots_trials_are_whole() -> None:
+    found = made_up(small(arms=NORMS, ranges={}, trials=2, confirm=0), [0.5, None, 0.6, None])
+    assert "The best of 4 trials (2 without a number) is layer" in words.conclusion(found)[0]
+    _, draw, height = plots.plots(found)["search"]
+    axes: list[Any] = []
+    drawing.render(lambda a: (draw(a), axes.append(a)), drawing.LIGHT, height)
+    assert all(tick == round(tick) for tick in axes[0].get_xticks())
 
 
 def test_no_two_arms_have_one_label() -> None:

@@ -151,6 +151,7 @@ def _search(axes: Any, result: StudyResult, done: list[Row]) -> None:
     best = np.maximum.accumulate if choose.sign(study) > 0 else np.minimum.accumulate
     numbers = [row["number"] + 1 for row in done]
     axes.step(numbers, best(values), where="post", color=COLOURS[-1], lw=1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _by_range(axes: Any, study: StudyConfig, done: list[Row], name: str) -> None:

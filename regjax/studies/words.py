@@ -115,8 +115,8 @@ def conclusion(result: StudyResult) -> list[str]:
     if result.arms and _seeds(result) > 1:
         for name in dict.fromkeys(factor for factor, _ in result.effects):
             sentences += _effect(result, name)
-        if len(result.arms) > 1:
-            sentences.append(_best(result))
+        several = len(result.arms) > 1
+        sentences.append(_best(result) if several else _only(result.config, result.arms[0]))
     sentences += [_diverged(result), *_without_result(result)]
     sentences += [_trend(result, name) for name in result.trends]
     if not result.finished:
@@ -134,9 +134,10 @@ def _without_confirmation(result: StudyResult) -> str:
         return "No trial has finished with a number yet."
     sign = choose.sign(result.config)
     best = max(done, key=lambda row: sign * row["value"])
-    what = metric(result.config)
+    what, lost = metric(result.config), len(result.rows) - len(done)
+    without = f" ({lost} without a number)" if lost else ""
     return (
-        f"The best of {len(done)} trials is {best['arm']} with a {what} of "
+        f"The best of {many(len(result.rows), 'trial')}{without} is {best['arm']} with a {what} of "
         f"{score(result.config, best['value'])}; without a confirmation on fresh seeds that says "
         "little of how the arms compare."
     )
@@ -232,6 +233,17 @@ def _p(p: float) -> str:
     return shown if shown.startswith("<") else f"= {shown}"
 
 
+def _only(study: StudyConfig, arm: ArmResult) -> str:
+    seeds = len(arm.scores) - arm.diverged
+    if not seeds:
+        return ""
+    about = f" (95 % interval {interval(study, arm.score)})" if seeds > 1 else ""
+    return (
+        f"The arm's {metric(study, 'test')} is {score(study, arm.score.mean)}, the mean over "
+        f"{many(seeds, 'seed')}{about}."
+    )
+
+
 def _best(result: StudyResult) -> str:
     if not result.tied:
         return "No arm had a finite loss on every seed."
@@ -260,6 +272,8 @@ def _diverged(result: StudyResult) -> str:
     first, *others = lost
     seeds = f"{first.diverged} of {many(_seeds(result), 'seed')}"
     more = "".join(f", {arm.label} on {arm.diverged}" for arm in others)
+    if len(result.arms) == 1:
+        return f"In the confirmation the arm diverged on {seeds}."
     return (
         f"In the confirmation {first.label} diverged on {seeds}{more}; a mean over the other seeds "
         "alone makes no arm the best."
