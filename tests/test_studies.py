@@ -35,7 +35,18 @@ from regjax.config import (
     to_json,
 )
 from regjax.errors import InputError
-from regjax.studies import choose, coordinator, folder, plan, plots, progress, report, result, words
+from regjax.studies import (
+    choose,
+    coordinator,
+    folder,
+    outlook,
+    plan,
+    plots,
+    progress,
+    report,
+    result,
+    words,
+)
 from regjax.studies import ledger as ledger_lib
 from regjax.studies.lanes import Lanes, OneByOne
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
@@ -785,6 +796,46 @@ def test_trials_that_diverged_are_counted_and_the_plots_trials_are_whole() -> No
     axes: list[Any] = []
     drawing.render(lambda a: (draw(a), axes.append(a)), drawing.LIGHT, height)
     assert all(tick == round(tick) for tick in axes[0].get_xticks())
+
+
+OUTLOOKS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a larger, longer arm behind a small one": (
+        {"arms": [{"epochs": 2}, {"epochs": 200, "model.widths": (512,)}], "ranges": {}},
+        # 2 trials and 2 runs of the confirmation an arm, a second a compilation.
+        ["2 programs to compile", "about 512 MiB", "0.512 s an epoch", "about 6.9 min if no"],
+    ),
+    "a range over structure": (
+        {"arms": [{}], "ranges": {"batch_size": Range(8, 128, integer=True)}, "trials": 5},
+        ["up to 5 programs to compile", "about 8 MiB", "0.008 s an epoch"],
+    ),
+    "an end at which a number is left out": (
+        {"arms": [{}], "ranges": {"model.dropout_rate": Range(0, 0.5)}, "trials": 5},
+        ["up to 2 programs to compile"],
+    ),
+    "numbers only": ({"arms": ARMS, "ranges": RANGES}, ["\n2 programs to compile"]),
+    "one search": (
+        {"arms": ARMS, "ranges": {}, "protocol": "optuna", "trials": 1},
+        ["\n1 program to compile"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTLOOKS)
+def test_what_a_study_takes_is_told_of_its_largest_arm(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, expected = OUTLOOKS[name]
+
+    def measure(parts: Any) -> outlook.Cost:
+        size = parts.config.model.widths[0]
+        return outlook.Cost(1.0, size / 1000, size * 2.0**20)
+
+    monkeypatch.setattr(outlook, "_measure", measure)
+    console = Console(width=200)
+    with console.capture() as told:
+        outlook.show(small(**{"trials": 2, "confirm": 2, "lanes": 1, **search}), console)
+    for sentence in expected:
+        assert sentence in told.get()
 
 
 def test_no_two_arms_have_one_label() -> None:
