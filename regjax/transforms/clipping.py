@@ -86,11 +86,15 @@ def clip_by_leaf_norm(max_norm: Number) -> optax.GradientTransformation:
 def adaptive_clip(clipping: Number, epsilon: Number = 1e-3) -> optax.GradientTransformation:
     """Brock et al. (2021): each unit's gradient to at most `clipping` times its weights' norm.
 
-    `optax.adaptive_grad_clip`; weights count as at least `epsilon` long, so that zeros can move.
+    `optax.adaptive_grad_clip`; weights count as at least `epsilon` long, so that zeros can move. A
+    kernel of one input, `(1, n)`, is clipped as optax does, as a whole, like a bias.
 
     >>> tx = adaptive_clip(0.5)
     >>> w, g = jnp.array([[2.0], [0.0]]), jnp.array([[4.0], [0.0]])
     >>> tx.update(g, tx.init(w), w)[0].ravel()
     Array([1., 0.], dtype=float32)
+    >>> w, g = jnp.array([[0.0, 5.0]]), jnp.array([[4.0, 3.0]])  # of one input
+    >>> tx.update(g, tx.init(w), w)[0]
+    Array([[2. , 1.5]], dtype=float32)
     """
     return optax.adaptive_grad_clip(clipping, epsilon)
