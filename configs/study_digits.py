@@ -2,8 +2,8 @@
 
 regjax study --config=configs/study_digits.py --workdir=runs/study_digits
 
-About a minute on 2 CPU cores. With 5 seeds batch norm's 1.3 points just cannot be told apart from
-none, and no penalty from any other.
+About a minute on 2 CPU cores. With 5 seeds batch norm's 1.3 points are on the edge of what can be
+told apart from none, and no penalty can be from any other.
 """
 
 from regjax import sweeps
