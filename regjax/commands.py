@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -204,10 +203,10 @@ def _study(values: flags.FlagValues) -> None:
 def _report(values: flags.FlagValues) -> None:
     workdir = _required(values, "workdir", "give the folder of a study")
     from regjax import progress
-    from regjax.studies import coordinator, report
+    from regjax.studies import coordinator, folder, report
 
     found = coordinator.read(workdir, values["storage"].value or "")
-    report.write(found, Path(workdir).expanduser())
+    report.write(found, folder.place(workdir))
     _show_study(found, workdir, progress.stdout())
 
 

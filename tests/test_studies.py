@@ -412,16 +412,24 @@ def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:
     assert sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in every) == 4
 
 
+def trained_once(
+    study: StudyConfig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """The records of three trials, of which the first alone was run."""
+    runs = []
+    start = OneByOne.start
+    monkeypatch.setattr(OneByOne, "start", lambda *a: runs.append(1) or start(*a))
+    rows = trained(study, path)
+    assert len(runs) == 1
+    assert [row.get("same_as") for row in rows] == [None, 0, 0]
+    return rows
+
+
 def test_what_was_trained_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = small(arms=ARMS[:1], ranges={}, trials=3, confirm=0)
-    runs = []
-    start = OneByOne.start
-    monkeypatch.setattr(OneByOne, "start", lambda *a: runs.append(1) or start(*a))
-    rows = trained(study, tmp_path)
-    assert len(runs) == 1
-    assert [row.get("same_as") for row in rows] == [None, 0, 0]
+    rows = trained_once(study, tmp_path, monkeypatch)
     assert len({row["value"] for row in rows}) == 1
 
 
@@ -431,12 +439,7 @@ def test_what_diverged_is_not_trained_again(
     """It has diverged again by the record, whatever a pruner was told of it."""
     arms: list[dict[str, Any]] = [{"optimizer.name": "sgd", "optimizer.learning_rate": 1e30}]
     study = small(arms=arms, ranges={}, trials=3, confirm=0, pruner="halving")
-    runs = []
-    start = OneByOne.start
-    monkeypatch.setattr(OneByOne, "start", lambda *a: runs.append(1) or start(*a))
-    rows = trained(study, tmp_path)
-    assert len(runs) == 1
-    assert [row.get("same_as") for row in rows] == [None, 0, 0]
+    trained_once(study, tmp_path, monkeypatch)
     found = coordinator.read(tmp_path)
     assert [result.diverged(row) for row in found.rows] == [True] * 3
 

@@ -37,17 +37,13 @@ def claim(workdir: Path, study: StudyConfig) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(workdir / ".lock"):  # others may come at the same time
-            text, new = config_lib.to_json(study), not (workdir / CONFIG).exists()
-            known = config_lib.from_json(text, CONFIG, StudyConfig) if new else None
-            if differences := config_lib.differences(
-                known or read_config(workdir, StudyConfig), study
-            ):
+            if not (workdir / CONFIG).exists():
+                write(workdir / CONFIG, config_lib.to_json(study))
+            elif differences := config_lib.differences(read_config(workdir, StudyConfig), study):
                 raise InputError(
                     f"--workdir '{workdir}' holds a study with another config "
                     f"({'; '.join(differences)}); give another --workdir or the same config"
                 )
-            if new:
-                write(workdir / CONFIG, text)
         (workdir / "workers").mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
