@@ -29,6 +29,7 @@ class Assembled(NamedTuple):
       general: the config of the program that runs it, see `program.generalized`.
       data, network, strengths: what these make of it.
       parallel: its devices.
+      known: its `shapes`, where they were computed before.
     """
 
     config: Config
@@ -37,6 +38,7 @@ class Assembled(NamedTuple):
     network: Network
     strengths: Strengths
     parallel: Parallel = ALONE
+    known: RunState | None = None
 
     def alone(self) -> "Assembled":
         """The same run on one device."""
@@ -54,6 +56,8 @@ class Assembled(NamedTuple):
 
     def shapes(self) -> RunState:
         """The run's structure and where it lies, without computing it."""
+        if self.known is not None:
+            return self.known
         shape = (self._start_examples(), *self.data.input_shape)
         init = partial(state.init, self.general, self.network, self.strengths)
         inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -124,6 +128,9 @@ def checked(parts: Assembled) -> Assembled:
     Raises:
       InputError: if not.
     """
+    if message := conflicts.find_in_data(parts):
+        raise InputError(message)
+    parts = parts._replace(known=parts.shapes())
     if message := conflicts.find(parts):
         raise InputError(message)
     refits = parts.config.stopping.refit != "none"

@@ -14,7 +14,7 @@ from regjax.averaging import STATISTICS
 
 def find(parts: Any) -> str | None:
     """What a run cannot do, or None."""
-    checks = (_data, _memory, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero, _stored)
+    checks = (_memory, _stream, _batch, _accumulate, _parts, _sync, _mask, _zero, _stored)
     return next((message for check in checks if (message := check(parts))), None)
 
 
@@ -23,7 +23,8 @@ def find_in_batches(parts: Any) -> str | None:
     return _batch(parts) or _parts(parts)
 
 
-def _data(parts: Any) -> str | None:
+def find_in_data(parts: Any) -> str | None:
+    """What a run cannot do with its data, or None."""
     config, data = parts.config, parts.data
     if config.stopping.refit != "none" and not data.splits["valid"].examples:
         return (

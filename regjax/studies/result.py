@@ -276,7 +276,7 @@ def importances(result: StudyResult) -> dict[str, float]:
     if len(rows) < 8 or not columns or np.ptp(values) == 0:
         return {}
     table = np.column_stack(list(columns.values()))
-    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=0).fit(table, values)
+    forest = RandomForestRegressor(64, min_samples_leaf=2, random_state=0).fit(table, values)
     permuted: Any = permutation_importance(forest, table, values, n_repeats=20, random_state=0)
     gains = np.maximum(permuted.importances_mean, 0)
     total = gains.sum() or 1.0

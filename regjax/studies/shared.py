@@ -9,15 +9,17 @@ from regjax.config import Config
 from regjax.data import Data, Pool, Stored
 from regjax.errors import InputError
 from regjax.program import Program
+from regjax.state import RunState
 
 
 class Shared:
-    """Keeps data sets and compiled programs from one run to the next."""
+    """Keeps data sets, compiled programs and their shapes from one run to the next."""
 
     def __init__(self) -> None:
         self._pools: dict[tuple[Any, ...], Pool] = {}
         self._data: dict[str, Data] = {}
         self._programs: dict[str, Program] = {}
+        self._shapes: dict[str, RunState] = {}
 
     def assemble(self, config: Config) -> Assembled:
         """What a checked config is made into; the data of the last few seeds are kept."""
@@ -26,7 +28,11 @@ class Shared:
             while len(self._data) >= 4:
                 self._data.pop(next(iter(self._data)))
             self._data[drawn] = data_lib.draw(self.pool(config), config.data, config.seed)
-        return assembly.put_together(config, self._data[drawn])
+        parts = assembly.put_together(config, self._data[drawn])
+        key = self.program_key(parts)
+        if key not in self._shapes:
+            self._shapes[key] = parts.shapes()
+        return parts._replace(known=self._shapes[key])
 
     def pool(self, config: Config) -> Pool:
         """The set that a config's data are drawn from."""
