@@ -45,6 +45,7 @@ class Arrays(struct.PyTreeNode):
       fill: `(1, ...)`, what stands for missing inputs (NaN); None: there are none.
       target_shift, target_scale: the loss sees (labels − shift) · scale; None: labels are classes.
       part: of which these are a part; None: of nothing, they are the split.
+      count: how many come before padding; None: all, or as `part` has it.
     """
 
     images: jax.Array
@@ -56,18 +57,21 @@ class Arrays(struct.PyTreeNode):
     target_shift: jax.Array | None = None
     target_scale: jax.Array | None = None
     part: Part | None = None
+    count: jax.Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels if self.rows is None else self.rows)
 
     def all_labels(self) -> jax.Array:
-        """The split's labels `(n,)` as the loss sees them, in its order; of a part padded."""
+        """The split's labels `(n,)` as the loss sees them, in its order; with any padding."""
         labels = self.labels if self.rows is None else self.labels[self.rows]
         return self._targets(labels.reshape(-1))
 
     def counted(self) -> jax.Array | None:
         """`(n,)`, which of these are no padding; None: all."""
-        return None if self.part is None else self.part.mask.reshape(-1) > 0
+        if self.part is not None:
+            return self.part.mask.reshape(-1) > 0
+        return None if self.count is None else jnp.arange(len(self)) < self.count
 
     def _targets(self, labels: jax.Array) -> jax.Array:
         if self.target_shift is None or self.target_scale is None:

@@ -56,7 +56,11 @@ class Divergence(NamedTuple):
 
 
 def find(
-    parts: Assembled, run_epoch: Callable[..., Any], run: RunState, arrays: Sequence[Arrays | None]
+    parts: Assembled,
+    run_epoch: Callable[..., Any],
+    run: RunState,
+    train: Arrays,
+    valid: Sequence[Arrays],
 ) -> Divergence | None:
     """Runs epochs until a loss is not finite, and that one again step by step.
 
@@ -64,19 +68,19 @@ def find(
       parts: of the run.
       run_epoch: the run's compiled epoch.
       run: where to begin: the best checkpoint's, or the start; it is donated.
-      arrays: the splits `train` and `valid`.
+      train: the training split.
+      valid: the validation split, in pieces.
 
     Returns:
       What was found; None where no loss of any epoch is such (on other devices than before).
     """
     for epoch in range(int(run.epoch) + 1, parts.config.epochs + 1):
-        due = evaluated(parts.config, epoch)
+        due = evaluated(parts.config.evaluate_every, epoch)
         losses = ("train_loss", "valid_loss") if due else ("train_loss",)
         before = jax.tree.map(jnp.copy, run)
-        run, measured = run_epoch(parts.strengths, run, *arrays)
+        run, measured = run_epoch(parts.strengths, run, train, valid)
         if not all(jnp.isfinite(measured[name]) for name in losses if name in measured):
-            assert arrays[0] is not None
-            return _in_epoch(parts, before, arrays[0])
+            return _in_epoch(parts, before, train)
     return None
 
 

@@ -1,18 +1,21 @@
 """What a run's loop is fed with: splits that lie on the devices, or chunks of streamed ones.
 
+Of splits on the devices those to be evaluated lie there in pieces of one shape, so that one program
+evaluates them all.
+
 A chunk is some batches of an epoch, in order, padded to one shape, so that one program trains on
 all of them. The next is read and put on the devices while the one before is trained on. Of many
 processes each reads of every batch the rows that its own devices have.
 """
 
 import contextlib
-import functools
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from regjax.assembly import Assembled
@@ -25,6 +28,7 @@ from regjax.program import Program
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
 
+PIECE, LEAST = 1024, 128  # examples
 SHARE = 64  # a chunk takes this part of data.memory; a few are there at a time
 
 
@@ -33,12 +37,12 @@ class Resident(NamedTuple):
 
     Attributes:
       whole: the training split.
-      held_out: the validation split; None: it is empty.
+      held_out: the validation split in pieces.
       steps: updates of an epoch.
     """
 
     whole: Arrays
-    held_out: Arrays | None
+    held_out: list[Arrays]
     steps: int
 
     def compiled(self, functions: Program, strengths: Strengths, run: RunState) -> Program:
@@ -49,8 +53,8 @@ class Resident(NamedTuple):
         """Arrays for the updates of an epoch from one to another, and to which each reaches."""
         yield self.whole, stop
 
-    def valid(self, scores: Callable[..., Any], state: TrainState) -> Any:
-        """What `end_epoch` is given as `valid`."""
+    def valid(self) -> Iterable[Arrays]:
+        """What is evaluated at the end of an epoch."""
         return self.held_out
 
 
@@ -90,12 +94,11 @@ class Streaming:
             start = min(stop, chunk.stop)
             yield chunk.arrays, start
 
-    def valid(self, scores: Callable[..., Any], state: TrainState) -> Any:
-        """What `end_epoch` is given as `valid`: the sums of all chunks."""
+    def valid(self) -> Iterable[Arrays]:
+        """As `Resident.valid`."""
         if not len(self._valid):
-            return None
-        chunks = itertools.dropwhile(lambda chunk: chunk.of is self._train, self._chunks)
-        return _total(scores(state, arrays) for arrays in _epoch(chunks))
+            return ()
+        return _epoch(itertools.dropwhile(lambda chunk: chunk.of is self._train, self._chunks))
 
 
 def _begun(items: Iterator[Any]) -> Iterator[Any]:
@@ -111,17 +114,29 @@ def _epoch(chunks: Iterator[_Chunk]) -> Iterator[Arrays]:
             return
 
 
-def _total(sums: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    def add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-        return {name: one[name] + other[name] for name in one}
-
-    return functools.reduce(add, sums)
-
-
 def resident(parts: Assembled) -> Resident:
     """The splits `train` and `valid` of a run, put on the devices."""
     steps = steps_per_epoch(parts.data.splits["train"].examples, parts.config.batch_size)
-    return Resident(parts.whole("train"), parts.arrays("valid"), steps)
+    return Resident(parts.whole("train"), pieces(parts, "valid"), steps)
+
+
+def pieces(parts: Assembled, split: str) -> list[Arrays]:
+    """A split on the devices, in pieces of the same shape as all splits', the last one padded.
+
+    Args:
+      parts: of the run.
+      split: its name.
+    """
+    sizes = {name: of.examples for name, of in parts.data.splits.items()}
+    count = -(-sizes["valid"] // max(PIECE, parts.config.eval_batch_size))
+    # Even pieces of `valid`, which is evaluated often; of another split the last one is what it is.
+    size = max(-(-sizes["valid"] // max(1, count)), min(LEAST, max(sizes.values())))
+
+    def piece(start: int) -> Arrays:
+        arrays = parts.placed(*parts.data.splits[split].padded(start, size))
+        return arrays.replace(count=parts.parallel.put(jnp.int32(min(size, sizes[split] - start))))
+
+    return [piece(start) for start in range(0, sizes[split], size)]
 
 
 @contextlib.contextmanager
@@ -155,7 +170,7 @@ def feeding(parts: Assembled, run: RunState) -> Iterator[Resident | Streaming]:
 def once(
     parts: Assembled, splits: Sequence[str]
 ) -> Iterator[Iterator[tuple[str, Iterator[Arrays]]]]:
-    """Gives each split that is not empty, and its arrays: one, or streamed, chunk by chunk.
+    """Gives each split that is not empty, and its arrays: pieces, or streamed, chunks.
 
     Each split's arrays are to be taken before the next split is.
 
@@ -168,7 +183,7 @@ def once(
     """
     config, kept = parts.config, [name for name in splits if parts.data.splits[name].examples]
     if not parts.data.streamed:
-        yield ((name, iter([parts.whole(name)])) for name in kept)
+        yield ((name, iter(pieces(parts, name))) for name in kept)
         return
     sizes = config.eval_batch_size
     rounds = Rounds(tuple(_batches(parts, name, sizes) for name in kept), 1)
@@ -180,14 +195,15 @@ def once(
 
 
 def measured(
-    scores: Callable[..., Any], state: TrainState, parts: Assembled, splits: Sequence[str]
+    functions: Program, state: TrainState, parts: Assembled, splits: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The scores, as numbers by name, of each split that is not empty."""
     with once(parts, splits) as given:
-        totals = {name: _total(scores(state, x) for x in arrays) for name, arrays in given}
+        totals = {name: functions.total(state, arrays) for name, arrays in given}
     return {
         split: {name: sums.compute() for name, sums in total.items()}
         for split, total in totals.items()
+        if total is not None
     }
 
 

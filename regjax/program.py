@@ -1,9 +1,10 @@
 """A config's functions as compiled programs: one for all runs that differ in numbers only."""
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -28,36 +29,76 @@ class Program(NamedTuple):
     Attributes:
       init: `init(strengths, inputs, key) -> run`, see `state.init`.
       train_steps: `train_steps(strengths, run, train, start, stop) -> run`; donates the run.
-      end_epoch: `end_epoch(strengths, run, train, valid) -> (run, metrics)`; donates the run.
+      settle: `settle(run, train) -> run`, see `step.make_settle`, or None; donates the run.
       scores: `scores(state, arrays) -> sums`, see `step.make_scores`.
+      end_epoch: `end_epoch(strengths, run, valid) -> (run, metrics)`; donates the run.
       batch_size: in examples.
+      evaluate_every: in epochs.
     """
 
     init: Callable[[Strengths, jax.Array, jax.Array], RunState]
     train_steps: Any
+    settle: Any
+    scores: Any
     end_epoch: Any
-    scores: Callable[[TrainState, Arrays], dict[str, Sums]]
     batch_size: int
+    evaluate_every: int
 
     def steps(self, train: Arrays) -> int:
         """The updates of an epoch."""
         return steps_per_epoch(len(train), self.batch_size)
 
+    def total(self, state: TrainState, arrays: Iterable[Arrays]) -> dict[str, Sums] | None:
+        """The sums of several arrays' `scores`; None where there are none."""
+
+        def add(one: dict[str, Sums], other: dict[str, Sums]) -> dict[str, Sums]:
+            return {name: one[name] + other[name] for name in one}
+
+        state = state.replace(opt_state=())  # or a state without one would be another program
+        sums = [self.scores(state, each) for each in arrays]
+        return reduce(add, sums) if sums else None
+
+    def finish(
+        self, strengths: Strengths, run: RunState, train: Arrays | None, valid: Iterable[Arrays]
+    ) -> tuple[RunState, Metrics]:
+        """An epoch after its last update; donates the run.
+
+        Args:
+          strengths: the run's numbers.
+          run: where it is.
+          train: the training split; None: it is streamed.
+          valid: the validation split, in pieces.
+        """
+        if self.settle is not None:
+            run = self.settle(run, train)
+        every = self.evaluate_every
+        if every == 1 or step.evaluated(every, int(run.epoch) + 1):
+            return self.end_epoch(strengths, run, self.total(run.train, valid))
+        state = run.train.replace(opt_state=())
+        shapes = [self.scores.eval_shape(state, each) for each in itertools.islice(valid, 1)]
+        nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        return self.end_epoch(strengths, run, nothing[0] if nothing else None)
+
     def run_epoch(
-        self, strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+        self, strengths: Strengths, run: RunState, train: Arrays, valid: Iterable[Arrays]
     ) -> tuple[RunState, Metrics]:
         """What is left of an epoch; donates the run."""
         bounds = np.int32(run.progress.position), np.int32(self.steps(train))
         run = self.train_steps(strengths, run, train, *bounds)
-        return self.end_epoch(strengths, run, train, valid)
+        return self.finish(strengths, run, train, valid)
 
     def compiled(
-        self, strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
+        self, strengths: Strengths, run: RunState, train: Arrays, valid: Sequence[Arrays]
     ) -> "Program":
         """The same program with an epoch's functions compiled now, for these arguments alone."""
-        steps = self.train_steps.lower(strengths, run, train, np.int32(0), np.int32(1))
-        end = self.end_epoch.lower(strengths, run, train, valid)
-        return self._replace(train_steps=steps.compile(), end_epoch=end.compile())
+        made = {
+            "train_steps": self.train_steps.lower(strengths, run, train, np.int32(0), np.int32(1))
+        }
+        if self.settle is not None:
+            made["settle"] = self.settle.lower(run, train)
+        sums = self.total(run.train, valid[:1])  # by being called: others call it too
+        made["end_epoch"] = self.end_epoch.lower(strengths, run, sums)
+        return self._replace(**{name: lowered.compile() for name, lowered in made.items()})
 
 
 def make_program(
@@ -72,6 +113,7 @@ def make_program(
       parallel: its devices.
     """
     spread, where = parallel.spread, parallel.where(shapes)
+    settle = step.make_settle(config, network, spread)
     return Program(
         parallel.jit(
             partial(state.init, config, network),
@@ -79,13 +121,13 @@ def make_program(
             options=compiling.options_for_one_run(),
         ),
         parallel.compiled(step.make_train_steps(config, network, spread), out=where, donate=(1,)),
-        parallel.compiled(
-            step.make_end_epoch(config, network, spread),
-            out=(where, parallel.everywhere()),
-            donate=(1,),
-        ),
+        settle and parallel.compiled(settle, out=where, donate=(0,)),
         parallel.compiled(step.make_scores(config, network, spread), out=parallel.everywhere()),
+        parallel.compiled(
+            step.make_end_epoch(config), out=(where, parallel.everywhere()), donate=(1,)
+        ),
         config.batch_size,
+        config.evaluate_every,
     )
 
 

@@ -138,28 +138,29 @@ def make_train_steps(
             return state, _added(sums, measured)
 
         state, sums = lax.fori_loop(start, stop, body, (run.train, run.progress.sums))
-        if train.part is not None:  # evaluated in parts, before the epoch is ended
-            state = _settled(config, network, state, None, run.key, spread)
         progress = Progress(jnp.asarray(stop, jnp.int32), sums)
         return run.replace(train=state, progress=progress)
 
     return train_steps
 
 
-def _settled(
-    config: Config,
-    network: Network,
-    state: TrainState,
-    train: Arrays | None,
-    key: jax.Array,
-    spread: Spread,
-) -> TrainState:
-    """The state with the average of its weights, if it has one, as what is evaluated."""
+def make_settle(
+    config: Config, network: Network, spread: Spread = ALONE
+) -> Callable[[RunState, Arrays | None], RunState] | None:
+    """Returns `settle(run, train) -> run`, the average of the weights as what is evaluated.
+
+    None where none is kept. `train` is the training split; None where it is streamed.
+    """
     if config.optimizer.average == "none":
-        return state
-    key = keys.stream(key, keys.DROPOUT, state.step)
-    made = averaged(config, network, state.opt_state, state.statistics, train, key, spread)
-    return state.replace(averaged=made)
+        return None
+
+    def settle(run: RunState, train: Arrays | None) -> RunState:
+        state = run.train
+        key = keys.stream(run.key, keys.DROPOUT, state.step)
+        made = averaged(config, network, state.opt_state, state.statistics, train, key, spread)
+        return run.replace(train=state.replace(averaged=made))
+
+    return settle
 
 
 def _added(sums: dict[str, metrics.Sums], measured: Metrics) -> dict[str, metrics.Sums]:
@@ -233,67 +234,52 @@ def make_evaluate(
     scores = make_scores(config, network, spread)
 
     def evaluate(state: TrainState, arrays: Arrays) -> Metrics:
-        return _computed(scores(state, arrays))
+        return {name: sums.compute() for name, sums in scores(state, arrays).items()}
 
     return evaluate
 
 
-def _computed(sums: dict[str, metrics.Sums]) -> Metrics:
-    return {name: merged.compute() for name, merged in sums.items()}
-
-
-def evaluated(config: Config, epoch: Any) -> Any:
+def evaluated(evaluate_every: int, epoch: Any) -> Any:
     """Whether an epoch, counted from 1, is evaluated on `valid`.
 
-    >>> [evaluated(Config(evaluate_every=2), epoch) for epoch in (1, 2, 3)]
+    >>> [evaluated(2, epoch) for epoch in (1, 2, 3)]
     [False, True, False]
     """
-    return epoch % config.evaluate_every == 0
+    return epoch % evaluate_every == 0
 
 
 def make_end_epoch(
-    config: Config, network: Network, spread: Spread = ALONE
-) -> Callable[[Strengths, RunState, Arrays | None, Any], tuple[RunState, Metrics]]:
-    """Returns `end_epoch(strengths, run, train, valid) -> (run, metrics)`, after the last update.
+    config: Config,
+) -> Callable[[Strengths, RunState, dict[str, metrics.Sums] | None], tuple[RunState, Metrics]]:
+    """Returns `end_epoch(strengths, run, valid) -> (run, metrics)`, after the last update.
 
-    The epoch's metrics, evaluation on `valid`, then the decision to stop. Where data are streamed,
-    `train` is None and `valid` its scores, already summed; where there is no validation, None.
-    `train_loss` and `train_accuracy` or `train_r2` are of the examples as they were met, `penalty`
-    and `gradient_norm` means over the steps, `learning_rate` that of the last step; `improved` says
-    whether this epoch is the best so far. An epoch that `evaluate_every` leaves out has NaN for the
-    scores of `valid`, and is not judged.
+    The epoch's metrics, then the decision to stop. `valid` are the scores of the validation split,
+    as sums; None where there is no such split. `train_loss` and `train_accuracy` or `train_r2` are
+    of the examples as they were met, `penalty` and `gradient_norm` means over the steps,
+    `learning_rate` that of the last step; `improved` says whether this epoch is the best so far. An
+    epoch that `evaluate_every` leaves out has NaN for the scores of `valid`, and is not judged.
     """
-    evaluate = make_evaluate(config, network, spread)
-
-    def found(state: TrainState, valid: Any, due: jax.Array) -> Metrics:
-        if not isinstance(valid, Arrays):
-            return _computed(valid)
-        if config.evaluate_every == 1:
-            return evaluate(state, valid)
-        shapes = jax.eval_shape(evaluate, state, valid)
-        nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
-        return lax.cond(due, evaluate, lambda *_: nothing, state, valid)
 
     def end_epoch(
-        strengths: Strengths, run: RunState, train: Arrays | None, valid: Any
+        strengths: Strengths, run: RunState, valid: dict[str, metrics.Sums] | None
     ) -> tuple[RunState, Metrics]:
         epoch = run.epoch + 1
-        state = _settled(config, network, run.train, train, run.key, spread)
         measured: Metrics = {
             name if name in ("penalty", "gradient_norm") else f"train_{name}": sums.compute()
             for name, sums in run.progress.sums.items()
         }
-        measured["learning_rate"] = learning_rate(config, strengths, state.step - 1)
-        due = evaluated(config, epoch) | (valid is None)
+        measured["learning_rate"] = learning_rate(config, strengths, run.train.step - 1)
+        due = evaluated(config.evaluate_every, epoch) | (valid is None)
         if valid is not None:
-            measured |= {f"valid_{k}": v for k, v in found(state, valid, due).items()}
+            found = {f"valid_{name}": sums.compute() for name, sums in valid.items()}
+            measured |= {name: jnp.where(due, value, jnp.nan) for name, value in found.items()}
         # An accuracy stays a number when the network has diverged; its loss does not.
         loss = measured["valid_loss" if valid is not None else "train_loss"]
         watched = jnp.where(jnp.isfinite(loss), measured[config.stopping.monitor], jnp.nan)
         judged = run.stopping.update(epoch, watched, measured["train_loss"])
         stopping = jax.tree.map(partial(jnp.where, due), judged, run.stopping)
         measured["improved"] = stopping.best_epoch == epoch
-        return RunState(epoch, run.key, state, stopping, begun(config)), measured
+        return RunState(epoch, run.key, run.train, stopping, begun(config)), measured
 
     return end_epoch
 
@@ -303,15 +289,17 @@ def make_run_epoch(
 ) -> Callable[[Strengths, RunState, Arrays, Arrays | None], tuple[RunState, Metrics]]:
     """Returns `run_epoch(strengths, run, train, valid) -> (run, metrics)`, a whole epoch.
 
-    All updates, then the end of the epoch, as one function that `vmap` turns into lanes.
+    All updates, evaluation, and the end of the epoch, as one function that `vmap` turns into lanes.
     """
-    train_steps, end_epoch = make_train_steps(config, network), make_end_epoch(config, network)
+    train_steps, settle = make_train_steps(config, network), make_settle(config, network)
+    scores, end_epoch = make_scores(config, network), make_end_epoch(config)
 
     def run_epoch(
         strengths: Strengths, run: RunState, train: Arrays, valid: Arrays | None
     ) -> tuple[RunState, Metrics]:
         steps = steps_per_epoch(len(train), config.batch_size)
         run = train_steps(strengths, run, train, 0, steps)
-        return end_epoch(strengths, run, train, valid)
+        run = run if settle is None else settle(run, train)
+        return end_epoch(strengths, run, None if valid is None else scores(run.train, valid))
 
     return run_epoch

@@ -301,8 +301,9 @@ def epochs(
                 with pace.timing(stop - position):
                     run = functions.train_steps(parts.strengths, run, train, *bounds)
                     if stop == last:  # without a pause before
-                        valid = fed.valid(functions.scores, run.train)
-                        run, measured = functions.end_epoch(parts.strengths, run, fed.whole, valid)
+                        run, measured = functions.finish(
+                            parts.strengths, run, fed.whole, fed.valid()
+                        )
                     jax.block_until_ready((run, measured))
                 position = stop
         taken, seconds, position = time.perf_counter() - started, 0.0, 0
@@ -316,7 +317,7 @@ def as_line(config: Config, epoch: int, measured: dict[str, Any]) -> dict[str, A
     >>> as_line(Config(evaluate_every=2), 3, measured)
     {'epoch': 3, 'train_loss': 0.5}
     """
-    due = evaluated(config, epoch)
+    due = evaluated(config.evaluate_every, epoch)
     kept = {k: v.item() for k, v in measured.items() if due or not k.startswith("valid_")}
     return {"epoch": epoch} | kept
 
@@ -342,8 +343,8 @@ def _diverged(
     start = functions.init(*parts.start())
     if best:
         start = checkpoints.restore(checkpoints.best(), start)
-    arrays = parts.arrays("train"), parts.arrays("valid")
-    return divergence.find(parts, functions.run_epoch, start, arrays)
+    fed = feed.resident(parts)
+    return divergence.find(parts, functions.run_epoch, start, fed.whole, fed.held_out)
 
 
 def _result(
@@ -375,7 +376,7 @@ def measure(
     parts: Assembled, functions: Program, train_state: TrainState, splits: Sequence[str]
 ) -> dict[str, float | None]:
     """`SPLIT_loss`, and `SPLIT_accuracy` or `SPLIT_r2`, for each split; None where it is empty."""
-    found = feed.measured(functions.scores, train_state, parts, splits)
+    found = feed.measured(functions, train_state, parts, splits)
     return {
         f"{split}_{name}": found[split][name].item() if split in found else None
         for split in splits

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regjax import assembly, compiling
+from regjax import assembly, compiling, feed
 from regjax.config import Config, DataConfig, ModelConfig
 
 LEVEL = "xla_backend_optimization_level"
@@ -31,10 +31,10 @@ def test_what_is_marked_is_computed_once(options: dict[str, str] | None, once: b
 def test_a_runs_programs_are_compiled_so() -> None:
     config = Config(data=DataConfig("digits"), model=ModelConfig("mlp", norm="batch"))
     parts = assembly.assemble(config)
-    train, valid = parts.arrays("train"), parts.arrays("valid")
+    fed = feed.resident(parts)
     functions = parts.program()
     run = functions.init(*parts.start())
-    epoch = functions.compiled(parts.strengths, run, train, valid)
+    epoch = functions.compiled(parts.strengths, run, fed.whole, fed.held_out)
     assert " opt-barrier(" in epoch.train_steps.as_text()
 
 

@@ -5,11 +5,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
+from regjax import feed
 from regjax import train as train_lib
 from regjax.config import (
     Config,
@@ -114,9 +114,18 @@ def test_evaluations_that_no_epoch_reaches_are_refused() -> None:
 
 
 def test_an_epoch_without_evaluation_does_not_compute_it() -> None:
-    """In the compiled program it is one branch of a conditional."""
     parts = train_lib.assemble(config())
-    functions, data = parts.program(), [parts.arrays(name) for name in ("train", "valid")]
-    run = jax.eval_shape(functions.init, *parts.start())
-    made = functions.end_epoch.lower(parts.strengths, run, *data).compile()
-    assert " conditional(" in made.as_text()
+    functions, fed, epochs = parts.program(), feed.resident(parts), []
+    run = functions.init(*parts.start())
+
+    class Watched:
+        eval_shape = functions.scores.eval_shape
+
+        def __call__(self, state: Any, arrays: Any) -> Any:
+            epochs.append(int(state.step) // functions.steps(fed.whole))
+            return functions.scores(state, arrays)
+
+    watched = functions._replace(scores=Watched())
+    for _ in range(7):
+        run, _ = watched.run_epoch(parts.strengths, run, fed.whole, fed.held_out)
+    assert epochs == [EVERY, 2 * EVERY]

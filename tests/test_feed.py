@@ -207,7 +207,7 @@ def test_averaged_weights_are_evaluated(numbered: Path, tmp_path: Path) -> None:
         strict=True,
     ):
         assert not np.array_equal(averaged, last)
-    loss = feed.measured(parts.program().scores, best.train, parts, ("valid",))["valid"]["loss"]
+    loss = feed.measured(parts.program(), best.train, parts, ("valid",))["valid"]["loss"]
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     np.testing.assert_allclose(line["valid_loss"], loss, rtol=1e-6)
 

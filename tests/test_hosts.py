@@ -121,8 +121,8 @@ def diverged() -> divergence.Divergence | None:
     wild = {"model": ModelConfig(widths=(8,)), "optimizer": OptimizerConfig("sgd", 1e30)}
     parts = train_lib.assemble(small(**wild, augment=AugmentConfig()))
     functions = parts.program()
-    arrays = parts.arrays("train"), parts.arrays("valid")
-    return divergence.find(parts, functions.run_epoch, functions.init(*parts.start()), arrays)
+    run, fed = functions.init(*parts.start()), feed.resident(parts)
+    return divergence.find(parts, functions.run_epoch, run, fed.whole, fed.held_out)
 
 
 # Of two processes with four devices each.

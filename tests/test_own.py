@@ -157,7 +157,7 @@ def test_its_average_has_statistics_of_its_own(own: str) -> None:
 
 
 def after_an_epoch(parts: Any) -> Any:
-    functions, data = parts.program(), (parts.whole("train"), parts.whole("valid"))
+    functions, data = parts.program(), (parts.whole("train"), [parts.whole("valid")])
     return functions.run_epoch(parts.strengths, functions.init(*parts.start()), *data)[0]
 
 

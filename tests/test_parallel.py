@@ -143,7 +143,7 @@ def trained(config: Config, where: Parallel, epochs: int, case: str = "") -> Any
         run = jax.jit(lambda x: x, out_shardings=where.where(run))(run)  # also over processes
         arrays = where.put(arrays)
         for _ in range(epochs):
-            run, measured = made.run_epoch(numbers, run, arrays, arrays)
+            run, measured = made.run_epoch(numbers, run, arrays, [arrays])
         return jax.device_get((run.train.evaluated(), run.train.params, measured))
 
 

@@ -155,7 +155,7 @@ def test_restart_refits_the_average_under_the_same_schedule(tmp_path: Path) -> N
     )
     result = train(settings, tmp_path / "run")
     parts = train_lib.assemble(plain(settings, settings.epochs))
-    functions, arrays = parts.program(), (parts.arrays("train"), None)
+    functions, arrays = parts.program(), (parts.arrays("train"), [])
     run = functions.init(*parts.start())
     for _ in range(result["best_epoch"]):
         run = functions.run_epoch(parts.strengths, run, *arrays)[0]

@@ -122,7 +122,9 @@ def test_however_an_epoch_is_cut_it_has_the_same_bits(changes: dict[str, Any]) -
     config, data = small(**changes), arrays((5,), 43)  # 6 updates, the last one short
     network, numbers, start = assembled(config, (5,), 43)
     train_steps = jax.jit(step.make_train_steps(config, network))
-    end_epoch = jax.jit(step.make_end_epoch(config, network))
+    settle = step.make_settle(config, network) or (lambda run, train: run)
+    scores = jax.jit(step.make_scores(config, network))
+    settle, end_epoch = jax.jit(settle), jax.jit(step.make_end_epoch(config))
 
     def bits(leaf: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -134,7 +136,8 @@ def test_however_an_epoch_is_cut_it_has_the_same_bits(changes: dict[str, Any]) -
             for bounds in itertools.pairwise((0, *cuts, 6)):
                 run = train_steps(numbers, run, data, *bounds)
                 assert int(run.progress.position) == bounds[1]
-            run, measured = end_epoch(numbers, run, data, data)
+            run = settle(run, data)
+            run, measured = end_epoch(numbers, run, scores(run.train, data))
             assert int(run.progress.position) == 0
         return jax.tree.map(bits, (run, measured))
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regjax import divergence, trees, watch
+from regjax import divergence, feed, trees, watch
 from regjax import train as train_lib
 from regjax.checkpoint import Checkpoints
 from regjax.config import Config, ModelConfig, OptimizerConfig, ParallelConfig, StoppingConfig
@@ -286,8 +286,8 @@ def test_a_run_that_never_was_finite_says_where(tmp_path: Path) -> None:
 def start(settings: Config) -> tuple[Any, Any, Any, Any]:
     parts = train_lib.assemble(settings)
     functions = parts.program()
-    arrays = parts.arrays("train"), parts.arrays("valid")
-    return parts, functions.run_epoch, functions.init(*parts.start()), arrays
+    fed = feed.resident(parts)
+    return parts, functions.run_epoch, functions.init(*parts.start()), (fed.whole, fed.held_out)
 
 
 @pytest.mark.slow
@@ -322,14 +322,15 @@ def test_the_first_parameter_is_named(spoiled: str, what: str, first: str) -> No
     assert len(hit) == 1
     chosen = trees.mask(run.train, spoiled)
     state = jax.tree.map(lambda x, bad: x * jnp.nan if bad else x, run.train, chosen)
-    found = divergence.find(parts, run_epoch, run.replace(train=state), arrays)
+    found = divergence.find(parts, run_epoch, run.replace(train=state), *arrays)
     assert found is not None
     assert found[:4] == (1, 1, what, first)
     assert (found.last_loss is None) == (what == "gradient")
 
 
 def test_a_sound_run_has_no_divergence() -> None:
-    assert divergence.find(*start(config(epochs=1))) is None
+    *given, arrays = start(config(epochs=1))
+    assert divergence.find(*given, *arrays) is None
 
 
 def test_modules_are_in_the_order_of_their_calls() -> None:

@@ -44,24 +44,25 @@ def regjax_epoch(config: Config) -> Epoch:
     """regjax, data on the device, and what is known of the work."""
     import jax
 
-    from regjax import assembly
+    from regjax import assembly, feed
     from regjax.watch import performance
 
     parts = assembly.assemble(config)
-    data: Any = parts.arrays("train"), parts.arrays("valid")
+    fed = feed.resident(parts)
     functions = parts.program()
     state = functions.init(*parts.start())
     device = jax.devices()[0].device_kind
     about = {
         "device": f"{device}, jax {jax.__version__}",
-        "images": sum(len(arrays) for arrays in data if arrays is not None),
+        "images": sum(parts.data.splits[name].examples for name in ("train", "valid")),
         "operations": performance.epoch_flops(parts),
         "peak": performance.peak(device),
     }
 
     def epoch() -> dict[str, Any]:
         nonlocal state
-        state, _ = jax.block_until_ready(functions.run_epoch(parts.strengths, state, *data))
+        done = functions.run_epoch(parts.strengths, state, fed.whole, fed.held_out)
+        state, _ = jax.block_until_ready(done)
         return about
 
     return epoch

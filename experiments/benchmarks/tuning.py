@@ -148,13 +148,13 @@ def epochs(undone: str, config: Config) -> Callable[[], float]:
     import jax
     import numpy as np
 
-    from regjax import assembly
+    from regjax import assembly, feed
 
     if undone == "chunks":
         config = config_lib.with_setting(config, {"eval_batch_size": 1000})
     parts = assembly.assemble(config)
-    train: Any = parts.arrays("train")
-    valid = parts.arrays("valid")
+    fed = feed.resident(parts)
+    train, valid = fed.whole, fed.held_out
     functions = parts.program()
     run = functions.init(*parts.start())
     steps = functions.steps(train)
@@ -172,7 +172,7 @@ def epochs(undone: str, config: Config) -> Callable[[], float]:
             start = stop
         jax.block_until_ready(run)
         trained.append(time.perf_counter() - started)
-        run, _ = jax.block_until_ready(functions.end_epoch(parts.strengths, run, train, valid))
+        run, _ = jax.block_until_ready(functions.finish(parts.strengths, run, train, valid))
         return statistics.median(trained[1:] or trained)  # the first compiled
 
     return epoch
@@ -202,11 +202,11 @@ def profile(config: Config) -> Callable[[], dict[str, float]]:
     import jax
     import numpy as np
 
-    from regjax import assembly
+    from regjax import assembly, feed
 
     parts = assembly.assemble(config)
-    train: Any = parts.arrays("train")
-    valid = parts.arrays("valid")
+    fed = feed.resident(parts)
+    train, valid = fed.whole, fed.held_out
     functions = parts.program()
     run = functions.init(*parts.start())
     functions = functions.compiled(parts.strengths, run, train, valid)

@@ -36,6 +36,13 @@ class Split(NamedTuple):
         """The first few of them."""
         return Split(self.images[:count], self.labels[:count])
 
+    def padded(self, start: int, size: int) -> "Split":
+        """So many of them from one on, zeros where there are no more."""
+        images, labels = self.images[start : start + size], self.labels[start : start + size]
+        short = size - len(labels)
+        pad = [np.pad(x, [(0, short)] + [(0, 0)] * (x.ndim - 1)) for x in (images, labels)]
+        return Split(*pad)
+
     def read(self, positions: Sequence[int]) -> "Split":
         """The examples at some positions of the split."""
         chosen = np.asarray(positions)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regjax import config as config_lib
+from regjax import feed
 from regjax.assembly import Assembled
 from regjax.config import StudyConfig
 from regjax.progress import say
@@ -120,7 +121,8 @@ def _run_seconds(study: StudyConfig, costs: dict[str, Cost], keys: list[list[str
 
 
 def _measure(parts: Assembled) -> Cost:
-    arrays: Any = (parts.arrays("train"), parts.arrays("valid"))
+    fed = feed.resident(parts)
+    arrays = fed.whole, fed.held_out
     started = time.perf_counter()
     functions = parts.program()
     run = functions.init(*parts.start())

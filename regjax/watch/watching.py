@@ -75,7 +75,8 @@ def _reporter(parts: Assembled, writers: list[Writer], console: Console) -> Tell
 
     def report(line: dict[str, Any], run: RunState) -> None:
         scalars = {name: value for name, value in line.items() if name != "epoch"}
-        figures = performance.figures(line["seconds"], evaluated(parts.config, line["epoch"]))
+        due = evaluated(parts.config.evaluate_every, line["epoch"])
+        figures = performance.figures(line["seconds"], due)
         scalars |= {f"performance/{name}": value for name, value in figures.items()}
         arrays = {"parameters": run.train.params, "gradients": gradients(run)}
         drawn = {f"{k}/{name}": x for k, tree in arrays.items() for name, x in _finite(tree)}
