@@ -48,7 +48,7 @@ from regjax.studies import (
     words,
 )
 from regjax.studies import ledger as ledger_lib
-from regjax.studies.lanes import Lanes, OneByOne
+from regjax.studies.lanes import Lanes, OneByOne, Threads
 from regjax.studies.ledger import FINISHED, NUMBER, RECORD, Ledger, Worker
 from regjax.studies.shared import Shared
 from regjax.studies.storage import JOURNAL, open_storage
@@ -205,6 +205,30 @@ def enqueued_backwards(study: StudyConfig, path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_lanes_in_threads_have_the_same_bits(
+    whole: tuple[StudyConfig, Path], tmp_path: Path
+) -> None:
+    """Pruned, told and trained side by side, by what is compiled once."""
+    study, path = whole
+    shared = Shared()
+    lanes = Threads([OneByOne(shared) for _ in range(3)])
+    assert trained(study, tmp_path / "three", lanes) == trials(study, path)
+    assert len(shared._programs) == 2
+    pruned = small(trials=4, confirm=0, pruner="halving")
+    rows = trained(pruned, tmp_path / "pruned", Threads([OneByOne(shared) for _ in range(2)]))
+    assert [row["number"] for row in rows] == list(range(16))
+
+
+def test_what_a_lane_in_a_thread_cannot_go_on_with_is_raised(tmp_path: Path) -> None:
+    class Broken(OneByOne):
+        def epoch(self) -> Any:
+            raise InputError("a disk is full")
+
+    lanes = Threads([OneByOne(Shared()), Broken(Shared())])
+    with pytest.raises(InputError, match="a disk is full"):
+        trained(small(confirm=0), tmp_path, lanes)
+
+
 def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
     """On 8 devices, 1 or 2 lanes each: the same bits in any order, and what one lane does."""
     study = small(confirm=0)
@@ -386,19 +410,51 @@ os.kill(os.getpid(), 9)
 """
 
 
+def executable(path: Path, script: str) -> str:
+    path.write_text(script.format(python=sys.executable))
+    path.chmod(0o755)
+    return str(path)
+
+
 def test_workers_that_always_die_end_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the trial at which they do, and loses none."""
     study = small(trials=1, confirm=0, lanes=1)
-    script = tmp_path / "deadly"
-    script.write_text(DEADLY.format(python=sys.executable))
-    script.chmod(0o755)
+    script = executable(tmp_path / "deadly", DEADLY)
     with monkeypatch.context() as patched:
-        patched.setattr(sys, "executable", str(script))
+        patched.setattr(sys, "executable", script)
         with pytest.raises(InputError, match=r"workers in a row died \(out of.*\) at trial 3 \({"):
             coordinator.run(study, tmp_path / "study", console=Console(quiet=True))
     assert len(trained(study, tmp_path / "study")) == 4
+
+
+AT_ONE_TRIAL = """#!{python}
+import os, sys
+from regjax.studies import lanes, worker
+
+start = lanes.OneByOne.start
+def deadly(self, job):
+    if (job.config.model.norm, job.config.penalty.name) == ("batch", "none"):
+        print("out of memory", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 9)
+    start(self, job)
+lanes.OneByOne.start = deadly
+worker.main(*sys.argv[3:])
+"""
+
+
+def test_a_deadly_trial_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though two lanes share a process."""
+    study = small(trials=1, confirm=0, lanes=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", executable(tmp_path / "deadly", AT_ONE_TRIAL))
+        with pytest.raises(InputError, match=r"workers in a row died \(out.*\) at trial 3 \({"):
+            coordinator.run(study, tmp_path / "study", console=Console(quiet=True))
+    rows = trials(study, tmp_path / "study")
+    assert [row["number"] for row in rows] == [0, 1, 3]
 
 
 def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:

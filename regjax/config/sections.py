@@ -292,7 +292,7 @@ class SearchConfig(Fields):
     patience: int = within(0, "[0, inf)")  # trials without improvement that end it; 0: all run
     confirm: int = within(10, "[0, 1000]")  # seeds and splits for each arm's best setting
     fresh: bool = True  # none of which the search has seen; else its own, as is often done
-    # a process each, the very program of `train`; or vmap: as one program (auto: but on a CPU)
+    # the very program of `train`, in processes; or vmap: as one program (auto: but on a CPU)
     lane: str = one_of("auto", "auto", "process", "vmap")
     lanes: int = within(0, "[0, 1024]", auto=0)  # trials at once; auto: chosen for the machine
     heartbeat: float = within(600.0, "[1, inf)")  # seconds; silent for longer, a worker is dead

@@ -37,6 +37,7 @@ from regjax.studies.worker import TrialWorker
 from regjax.workdir import read_config
 
 PAUSE = 0.3  # seconds between two looks at the storage
+TOGETHER = 2  # lanes of a process: they share what is compiled, and Python's lock
 DEATHS = 3  # of workers in a row, without a trial finished, that end a study
 
 
@@ -71,7 +72,7 @@ def lanes(study: StudyConfig) -> int:
 
 
 def vectorized(study: StudyConfig) -> bool:
-    """Whether the lanes are one vmapped program in this process, not a process each."""
+    """Whether the lanes are one vmapped program in this process, not threads of workers."""
     kind = study.study.lane
     return jax.default_backend() != "cpu" if kind == "auto" else kind == "vmap"
 
@@ -189,7 +190,9 @@ def _watch(
 ) -> None:
     """Keeps the workers running until they have ended by themselves."""
     count = lanes(study)
-    workers = [_Process(workdir, storage) for _ in range(count)]
+    workers = [
+        _Process(workdir, storage, min(TOGETHER, count - i)) for i in range(0, count, TOGETHER)
+    ]
     deaths, finished = 0, done
     say(console, _headline(study, count))
     try:
@@ -201,12 +204,13 @@ def _watch(
                 total = sum(trial.state.is_finished() for phase in trials for trial in phase)
                 if total > finished:
                     deaths, finished = 0, total
-                for i, worker in enumerate(workers):
-                    if worker.poll():
-                        deaths += 1
-                        _check_death(worker, deaths, trials)
-                        worker.end()
-                        workers[i] = _Process(workdir, storage)
+                for worker in [worker for worker in workers if worker.poll()]:
+                    deaths += 1
+                    _check_death(worker, deaths, trials)
+                    worker.end()
+                    workers.remove(worker)
+                    # Apart: a trial that they die of does not take another with it again.
+                    workers += [_Process(workdir, storage, 1) for _ in range(worker.lanes)]
             trials = [ledger.trials() for ledger in ledgers]
             show(trials)
         for worker in workers:
@@ -223,8 +227,9 @@ class _Process(subprocess.Popen):
     What it says goes into a file: it would wait for ever for someone to read from a full pipe.
     """
 
-    def __init__(self, workdir: Path, storage: str) -> None:
-        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), storage]
+    def __init__(self, workdir: Path, storage: str, lanes: int) -> None:
+        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), str(lanes), storage]
+        self.lanes = lanes
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         super().__init__(command, stderr=self._said, **quiet)
@@ -263,8 +268,8 @@ def _check_death(worker: _Process, deaths: int, trials: Sequence[list[FrozenTria
             and trial.state == TrialState.RUNNING
         ]
         raise InputError(
-            f"{deaths} workers in a row died ({lines[-1][:300]}){''.join(mine)}; what was finished "
-            "is kept, and the same command goes on"
+            f"{deaths} workers in a row died ({lines[-1][:300]}){' and'.join(mine)}; what was "
+            "finished is kept, and the same command goes on"
         )
 
 

@@ -1,11 +1,14 @@
 """Runs in progress, each advanced an epoch at a time: one after another, or many as lanes.
 
-On a CPU a lane is a process of its own with `OneByOne`, the very program of `regjax train`. On an
-accelerator `Vectorized` (in `regjax.studies.vectorized`) advances many lanes as one program.
+On a CPU a lane is a thread that has its runs done by `OneByOne`, the very program of `regjax
+train`: it is traced and compiled once for all lanes. On an accelerator `Vectorized` (in
+`regjax.studies.vectorized`) advances many lanes as one program.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -55,7 +58,7 @@ class Lanes(Protocol):
         ...
 
     def epoch(self) -> list[tuple[Job, Record]]:
-        """Advances runs by an epoch; returns those that it ended, and what they were."""
+        """Advances runs by an epoch or more; returns those that ended, and what they were."""
         ...
 
 
@@ -105,9 +108,46 @@ class Lane:
         }
 
 
+_copied = jax.jit(partial(jax.tree.map, jnp.copy))
+
+
 def weights(train: TrainState) -> TrainState:
     """Without the optimizer's state, often twice as large, which nobody asks of the best epoch."""
     return train.replace(opt_state=())
+
+
+class Threads:
+    """Lanes side by side, each in a thread, where a job's `after_epoch` is called.
+
+    Args:
+      lanes: each does one run at a time.
+    """
+
+    def __init__(self, lanes: Sequence[Lanes]) -> None:
+        self._idle, self._busy = list(lanes), dict[Future[list[tuple[Job, Record]]], Lanes]()
+        self._threads = ThreadPoolExecutor(len(lanes))
+
+    def free(self) -> bool:
+        """Whether a lane has nothing to do."""
+        return bool(self._idle)
+
+    def start(self, job: Job) -> None:
+        """Begins a run in a free lane."""
+        lane = self._idle.pop()
+
+        def whole() -> list[tuple[Job, Record]]:
+            lane.start(job)
+            while not (ended := lane.epoch()):
+                pass
+            return ended
+
+        self._busy[self._threads.submit(whole)] = lane
+
+    def epoch(self) -> list[tuple[Job, Record]]:
+        """Waits until a run has ended."""
+        done, _ = wait(self._busy, return_when=FIRST_COMPLETED)
+        self._idle += [self._busy.pop(run) for run in done]
+        return [ended for run in done for ended in run.result()]
 
 
 class OneByOne:
@@ -143,4 +183,4 @@ class OneByOne:
 
     def _keep(self, run: RunState) -> None:
         """A copy: the next epoch takes the run's buffers."""
-        self._best = jax.tree.map(jnp.copy, weights(run.train))
+        self._best = _copied(weights(run.train))

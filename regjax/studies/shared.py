@@ -1,5 +1,6 @@
 """What the runs of a study share in one process: data sets, and each program compiled once."""
 
+import threading
 from typing import Any
 
 from regjax import assembly, program
@@ -13,9 +14,13 @@ from regjax.state import RunState
 
 
 class Shared:
-    """Keeps data sets, compiled programs and their shapes from one run to the next."""
+    """Keeps data sets, compiled programs and their shapes from one run to the next.
+
+    Several threads may ask it at once.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._pools: dict[tuple[Any, ...], Pool] = {}
         self._data: dict[str, Data] = {}
         self._programs: dict[str, Program] = {}
@@ -23,6 +28,10 @@ class Shared:
 
     def assemble(self, config: Config) -> Assembled:
         """What a checked config is made into; the data of the last few seeds are kept."""
+        with self._lock:
+            return self._assemble(config)
+
+    def _assemble(self, config: Config) -> Assembled:
         drawn = f"{config.data!r} {config.seed if config.data.split_seed < 0 else ''}"
         if drawn not in self._data:
             while len(self._data) >= 4:
@@ -52,9 +61,10 @@ class Shared:
     def program(self, parts: Assembled) -> Program:
         """The program that runs a config; the same for all that share one."""
         key = self.program_key(parts)
-        if key not in self._programs:
-            self._programs[key] = parts.program()
-        return self._programs[key]
+        with self._lock:
+            if key not in self._programs:
+                self._programs[key] = parts.program()
+            return self._programs[key]
 
     def program_key(self, parts: Assembled) -> str:
         """A text that two configs share exactly if one program runs both, on inputs of one kind."""

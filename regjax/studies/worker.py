@@ -1,16 +1,19 @@
-"""One lane of a study on a CPU: a process that takes trials until there are none left.
+"""The lanes of a study on a CPU: a process that takes trials until there are none left.
 
-python -m regjax.studies.worker WORKDIR [STORAGE]
+python -m regjax.studies.worker WORKDIR LANES [STORAGE]
 
 Started by `regjax study`, which has checked the config. A trial is trained by the very program of
 `regjax train`, so its numbers do not depend on who runs it, beside what, or in which order.
 """
 
+import contextlib
 import json
 import os
 import statistics
 import sys
+import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -22,7 +25,7 @@ from regjax.errors import InputError
 from regjax.studies import plan
 from regjax.studies.choose import best_of_arms, metric, stopped_after
 from regjax.studies.choose import value as value_of
-from regjax.studies.lanes import Job, Lanes, OneByOne, Record
+from regjax.studies.lanes import Job, Lanes, OneByOne, Record, Threads
 from regjax.studies.ledger import KEY, NUMBER, RECORD, Claim, Ledger, Worker, key_of
 from regjax.studies.plan import Entry
 from regjax.studies.shared import Shared
@@ -55,6 +58,7 @@ class TrialWorker:
         parent: int | None = None,
     ) -> None:
         self._study, self._lanes, self._parent = study, lanes, parent
+        self._lock = threading.Lock()  # held by who uses the storage
         self._worker = Worker(workdir, f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         storage = open_storage(storage_url, workdir)
         self._search, self._confirm = (
@@ -82,14 +86,16 @@ class TrialWorker:
         ledger.mend(entries)
         going = 0
         while True:
-            ended = stops and stopped_after(self._study, ledger.trials()) is not None
-            while not ended and self._lanes.free() and (claim := ledger.claim()):
-                going += self._advance(begin(claim), None)
+            with self._lock:
+                ended = stops and stopped_after(self._study, ledger.trials()) is not None
+                while not ended and self._lanes.free() and (claim := ledger.claim()):
+                    going += self._advance(begin(claim), None)
+                if not going and (ended or ledger.finished(entries)):
+                    return
             if going:
-                for job, record in self._lanes.epoch():
-                    going -= not self._advance(job.owner, record)
-            elif ended or ledger.finished(entries):
-                return
+                found = self._lanes.epoch()
+                with self._lock:
+                    going -= sum(not self._advance(job.owner, record) for job, record in found)
             else:
                 time.sleep(PAUSE)
                 self._check_parent()
@@ -154,27 +160,34 @@ class TrialWorker:
         def after_epoch(line: dict[str, Any]) -> bool:
             nonlocal told
             self._check_parent()
-            if time.monotonic() - told > self._study.study.heartbeat / 10:
-                ledger.alive(claim)
-                told = time.monotonic()
-            if pruning and monitor in line:
-                claim.trial.report(line[monitor], line["epoch"])
-                return not claim.trial.should_prune()
+            late = time.monotonic() - told > self._study.study.heartbeat / 10
+            reports = pruning and monitor in line
+            with self._lock if late or reports else contextlib.nullcontext():
+                if late:
+                    ledger.alive(claim)
+                    told = time.monotonic()
+                if reports:
+                    claim.trial.report(line[monitor], line["epoch"])
+                    return not claim.trial.should_prune()
             return True
 
         return Job(plan.config_of(self._study, setting, seed), splits, after_epoch)
 
 
-def main(workdir: str, storage_url: str = "") -> None:
+def main(workdir: str, count: str, storage_url: str = "") -> None:
     """Runs one worker; what stops it is its last line on stderr."""
-    parent = os.getppid()
+    parent, shared = os.getppid(), Shared()
     programs.keep()
     try:
         study = read_config(Path(workdir), StudyConfig)
-        TrialWorker(study, storage_url, Path(workdir), OneByOne(Shared()), parent).work()
-    except InputError as error:
-        print(json.dumps({"error": str(error)}), file=sys.stderr)
-        sys.exit(2)
+        lanes = Threads([OneByOne(shared) for _ in range(int(count))])
+        TrialWorker(study, storage_url, Path(workdir), lanes, parent).work()
+    except BaseException as error:
+        if isinstance(error, InputError):
+            print(json.dumps({"error": str(error)}), file=sys.stderr, flush=True)
+        else:
+            traceback.print_exc()
+        os._exit(2)  # not waiting for what the other lanes are at
 
 
 if __name__ == "__main__":
