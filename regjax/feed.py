@@ -128,9 +128,10 @@ def pieces(parts: Assembled, split: str) -> list[Arrays]:
       split: its name.
     """
     sizes = {name: of.examples for name, of in parts.data.splits.items()}
-    count = -(-sizes["valid"] // max(PIECE, parts.config.eval_batch_size))
-    # Even pieces of `valid`, which is evaluated often; of another split the last one is what it is.
-    size = max(-(-sizes["valid"] // max(1, count)), min(LEAST, max(sizes.values())))
+    largest = max(sizes.values())
+    often = sizes["valid"] or largest  # evaluated often: its pieces are even
+    count = -(-often // max(PIECE, parts.config.eval_batch_size))
+    size = max(-(-often // count), min(LEAST, largest))
 
     def piece(start: int) -> Arrays:
         arrays = parts.placed(*parts.data.splits[split].padded(start, size))

@@ -21,6 +21,7 @@ from regjax import train as train_lib
 from regjax.batch import Batch
 from regjax.config import (
     Config,
+    DataConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
@@ -254,3 +255,23 @@ def test_memory_stays_flat_over_an_epoch(tmp_path: Path) -> None:
     resident = np.array(done.stdout.split(), int)
     assert len(resident) > 100
     assert resident.max() / resident.min() < 1.05 / 0.95
+
+
+@pytest.mark.parametrize(("valid", "size"), [(0, 559), (1, 128), (300, 300), (1100, 550)])
+def test_every_split_is_evaluated_in_pieces_of_one_shape(valid: int, size: int) -> None:
+    """Padding counts nowhere, whatever the sizes."""
+    sizes = DataConfig(train=559, valid=valid, select=0, test=130, stratified=False)
+    monitor = StoppingConfig(monitor="valid_loss" if valid else "train_loss", mode="min")
+    made = Config(data=sizes, model=ModelConfig(widths=(8,)), stopping=monitor)
+    parts = train_lib.assemble(made)
+    functions = parts.program()
+    state = functions.init(*parts.start()).train
+    for name, split in parts.data.splits.items():
+        pieces = feed.pieces(parts, name)
+        assert {len(piece) for piece in pieces} <= {size}
+        assert sum(int(piece.count) for piece in pieces) == split.examples  # pyright: ignore
+        if split.examples:
+            whole = functions.scores(state, parts.whole(name))
+            total = functions.total(state, pieces)
+            for one, other in zip(*map(jax.tree.leaves, (whole, total)), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-6)

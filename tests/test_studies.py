@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import json
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -204,7 +205,6 @@ def enqueued_backwards(study: StudyConfig, path: Path) -> None:
     worker.close()
 
 
-@pytest.mark.slow
 def test_lanes_in_threads_have_the_same_bits(
     whole: tuple[StudyConfig, Path], tmp_path: Path
 ) -> None:
@@ -229,6 +229,7 @@ def test_what_a_lane_in_a_thread_cannot_go_on_with_is_raised(tmp_path: Path) -> 
         trained(small(confirm=0), tmp_path, lanes)
 
 
+@pytest.mark.slow
 def test_vectorized_lanes(whole: tuple[StudyConfig, Path], tmp_path: Path) -> None:
     """On 8 devices, 1 or 2 lanes each: the same bits in any order, and what one lane does."""
     study = small(confirm=0)
@@ -408,6 +409,17 @@ plan.suggest(ledger.claim().trial, study)
 print("out of memory", file=sys.stderr, flush=True)
 os.kill(os.getpid(), 9)
 """
+
+
+def test_a_worker_whose_parent_has_ended_trains_nothing(tmp_path: Path) -> None:
+    """It may have while the worker started."""
+    study = small(trials=1, confirm=0)
+    folder.claim(tmp_path, study)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    command = [sys.executable, "-m", "regjax.studies.worker", str(tmp_path), "2", str(ended.pid)]
+    assert subprocess.run(command, check=False).returncode == 1
+    assert trials(study, tmp_path) == []
 
 
 def executable(path: Path, script: str) -> str:

@@ -228,7 +228,8 @@ class _Process(subprocess.Popen):
     """
 
     def __init__(self, workdir: Path, storage: str, lanes: int) -> None:
-        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), str(lanes), storage]
+        numbers = str(lanes), str(os.getpid())
+        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), *numbers, storage]
         self.lanes = lanes
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}

@@ -1,6 +1,8 @@
 """The lanes of a study on a CPU: a process that takes trials until there are none left.
 
-python -m regjax.studies.worker WORKDIR LANES [STORAGE]
+python -m regjax.studies.worker WORKDIR LANES PARENT [STORAGE]
+
+It ends when its parent, a process's number, has.
 
 Started by `regjax study`, which has checked the config. A trial is trained by the very program of
 `regjax train`, so its numbers do not depend on who runs it, beside what, or in which order.
@@ -68,6 +70,7 @@ class TrialWorker:
 
     def work(self) -> None:
         """Runs both phases to their end."""
+        self._check_parent()  # it may have ended while this process started
         entries = plan.search_entries(self._study)
         self._phase(self._search, entries, self._search_trial, stops=True)
         if self._study.study.confirm:
@@ -174,14 +177,14 @@ class TrialWorker:
         return Job(plan.config_of(self._study, setting, seed), splits, after_epoch)
 
 
-def main(workdir: str, count: str, storage_url: str = "") -> None:
+def main(workdir: str, count: str, parent: str, storage_url: str = "") -> None:
     """Runs one worker; what stops it is its last line on stderr."""
-    parent, shared = os.getppid(), Shared()
+    shared = Shared()
     programs.keep()
     try:
         study = read_config(Path(workdir), StudyConfig)
         lanes = Threads([OneByOne(shared) for _ in range(int(count))])
-        TrialWorker(study, storage_url, Path(workdir), lanes, parent).work()
+        TrialWorker(study, storage_url, Path(workdir), lanes, int(parent)).work()
     except BaseException as error:
         if isinstance(error, InputError):
             print(json.dumps({"error": str(error)}), file=sys.stderr, flush=True)
