@@ -28,7 +28,7 @@ from regjax.program import Program
 from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
 
-PIECE, LEAST = 1024, 128  # examples
+PIECE, LEAST = 1024, 128  # examples of a piece: not more, unless eval_batch_size is, and not less
 SHARE = 64  # a chunk takes this part of data.memory; a few are there at a time
 
 

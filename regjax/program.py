@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from regjax import compiling, state, step
+from regjax import compiling, step
 from regjax import config as config_lib
+from regjax import state as state_lib
 from regjax.batch import Arrays
 from regjax.config import Config
 from regjax.metrics import Sums
@@ -54,7 +55,7 @@ class Program(NamedTuple):
         def add(one: dict[str, Sums], other: dict[str, Sums]) -> dict[str, Sums]:
             return {name: one[name] + other[name] for name in one}
 
-        state = state.replace(opt_state=())  # or a state without one would be another program
+        state = state_lib.weights(state)  # of the best epoch there are no more: one program
         sums = [self.scores(state, each) for each in arrays]
         return reduce(add, sums) if sums else None
 
@@ -71,10 +72,10 @@ class Program(NamedTuple):
         """
         if self.settle is not None:
             run = self.settle(run, train)
-        every = self.evaluate_every
+        every = self.evaluate_every  # asking for the epoch waits for its updates
         if every == 1 or step.evaluated(every, int(run.epoch) + 1):
             return self.end_epoch(strengths, run, self.total(run.train, valid))
-        state = run.train.replace(opt_state=())
+        state = state_lib.weights(run.train)
         shapes = [self.scores.eval_shape(state, each) for each in itertools.islice(valid, 1)]
         nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         return self.end_epoch(strengths, run, nothing[0] if nothing else None)
@@ -116,7 +117,7 @@ def make_program(
     settle = step.make_settle(config, network, spread)
     return Program(
         parallel.jit(
-            partial(state.init, config, network),
+            partial(state_lib.init, config, network),
             out=where,
             options=compiling.options_for_one_run(),
         ),

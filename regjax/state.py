@@ -40,6 +40,11 @@ class TrainState(struct.PyTreeNode):
         return self.averaged or Weights(self.params, self.statistics)
 
 
+def weights(train: TrainState) -> TrainState:
+    """Without the optimizer's state, often twice as large, which evaluation does not look at."""
+    return train.replace(opt_state=())
+
+
 class Progress(struct.PyTreeNode):
     """How far an epoch has come.
 

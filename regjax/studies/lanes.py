@@ -18,7 +18,7 @@ from regjax import feed, train
 from regjax.assembly import Assembled
 from regjax.config import Config
 from regjax.program import Program
-from regjax.state import RunState, TrainState
+from regjax.state import RunState, TrainState, weights
 from regjax.studies.shared import Shared
 
 Line = dict[str, Any]  # an epoch's metrics
@@ -109,11 +109,6 @@ class Lane:
 
 
 _copied = jax.jit(partial(jax.tree.map, jnp.copy))
-
-
-def weights(train: TrainState) -> TrainState:
-    """Without the optimizer's state, often twice as large, which nobody asks of the best epoch."""
-    return train.replace(opt_state=())
 
 
 class Threads:

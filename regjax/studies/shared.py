@@ -16,7 +16,7 @@ from regjax.state import RunState
 class Shared:
     """Keeps data sets, compiled programs and their shapes from one run to the next.
 
-    Several threads may ask it at once.
+    Several threads may call `assemble` and `program` at once.
     """
 
     def __init__(self) -> None:
@@ -29,19 +29,16 @@ class Shared:
     def assemble(self, config: Config) -> Assembled:
         """What a checked config is made into; the data of the last few seeds are kept."""
         with self._lock:
-            return self._assemble(config)
-
-    def _assemble(self, config: Config) -> Assembled:
-        drawn = f"{config.data!r} {config.seed if config.data.split_seed < 0 else ''}"
-        if drawn not in self._data:
-            while len(self._data) >= 4:
-                self._data.pop(next(iter(self._data)))
-            self._data[drawn] = data_lib.draw(self.pool(config), config.data, config.seed)
-        parts = assembly.put_together(config, self._data[drawn])
-        key = self.program_key(parts)
-        if key not in self._shapes:
-            self._shapes[key] = parts.shapes()
-        return parts._replace(known=self._shapes[key])
+            drawn = f"{config.data!r} {config.seed if config.data.split_seed < 0 else ''}"
+            if drawn not in self._data:
+                while len(self._data) >= 4:
+                    self._data.pop(next(iter(self._data)))
+                self._data[drawn] = data_lib.draw(self.pool(config), config.data, config.seed)
+            parts = assembly.put_together(config, self._data[drawn])
+            key = self.program_key(parts)
+            if key not in self._shapes:
+                self._shapes[key] = parts.shapes()
+            return parts._replace(known=self._shapes[key])
 
     def pool(self, config: Config) -> Pool:
         """The set that a config's data are drawn from."""

@@ -22,9 +22,9 @@ from regjax import compiling, state, step, train
 from regjax.assembly import Assembled
 from regjax.batch import Arrays
 from regjax.config import Config
-from regjax.state import RunState, TrainState
+from regjax.state import RunState, TrainState, weights
 from regjax.strengths import Strengths
-from regjax.studies.lanes import Job, Lane, Record, weights
+from regjax.studies.lanes import Job, Lane, Record
 from regjax.studies.shared import Shared
 
 LANES = "lanes"

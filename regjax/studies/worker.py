@@ -8,7 +8,6 @@ Started by `regjax study`, which has checked the config. A trial is trained by t
 `regjax train`, so its numbers do not depend on who runs it, beside what, or in which order.
 """
 
-import contextlib
 import json
 import os
 import statistics
@@ -163,13 +162,12 @@ class TrialWorker:
         def after_epoch(line: dict[str, Any]) -> bool:
             nonlocal told
             self._check_parent()
-            late = time.monotonic() - told > self._study.study.heartbeat / 10
-            reports = pruning and monitor in line
-            with self._lock if late or reports else contextlib.nullcontext():
-                if late:
+            if time.monotonic() - told > self._study.study.heartbeat / 10:
+                with self._lock:
                     ledger.alive(claim)
-                    told = time.monotonic()
-                if reports:
+                told = time.monotonic()
+            if pruning and monitor in line:
+                with self._lock:
                     claim.trial.report(line[monitor], line["epoch"])
                     return not claim.trial.should_prune()
             return True
@@ -185,12 +183,12 @@ def main(workdir: str, count: str, parent: str, storage_url: str = "") -> None:
         study = read_config(Path(workdir), StudyConfig)
         lanes = Threads([OneByOne(shared) for _ in range(int(count))])
         TrialWorker(study, storage_url, Path(workdir), lanes, int(parent)).work()
-    except BaseException as error:
-        if isinstance(error, InputError):
-            print(json.dumps({"error": str(error)}), file=sys.stderr, flush=True)
-        else:
-            traceback.print_exc()
-        os._exit(2)  # not waiting for what the other lanes are at
+        return
+    except InputError as error:
+        print(json.dumps({"error": str(error)}), file=sys.stderr, flush=True)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(2)  # not waiting for what the other lanes are at
 
 
 if __name__ == "__main__":
