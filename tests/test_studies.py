@@ -441,6 +441,34 @@ def test_workers_that_always_die_end_the_study(
     assert len(trained(study, tmp_path / "study")) == 4
 
 
+AT_ONE_TRIAL = """#!{python}
+import os, sys
+from regjax.studies import lanes, worker
+
+start = lanes.OneByOne.start
+def deadly(self, job):
+    if (job.config.model.norm, job.config.penalty.name) == ("batch", "none"):
+        print("out of memory", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 9)
+    start(self, job)
+lanes.OneByOne.start = deadly
+worker.main(*sys.argv[3:])
+"""
+
+
+def test_a_deadly_trial_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though two lanes share a process, and though it kills faster than others train."""
+    study = small(trials=1, confirm=0, lanes=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", executable(tmp_path / "deadly", AT_ONE_TRIAL))
+        with pytest.raises(InputError, match=r"workers in a row died \(out.*\) at trial 3 \({"):
+            coordinator.run(study, tmp_path / "study", console=Console(quiet=True))
+    rows = trials(study, tmp_path / "study")
+    assert [row["number"] for row in rows] == [0, 1, 3]
+
+
 def test_two_plans_at_once_make_no_duplicate(tmp_path: Path) -> None:
     study = small(trials=1, confirm=0)
     worker, ledger = worker_of(study, tmp_path, "one")

@@ -190,35 +190,84 @@ def _watch(
 ) -> None:
     """Keeps the workers running until they have ended by themselves."""
     count = lanes(study)
-    workers = [
-        _Process(workdir, storage, min(TOGETHER, count - i)) for i in range(0, count, TOGETHER)
-    ]
-    deaths, finished = 0, done
+    crew = _Crew(workdir, storage, count, done)
     say(console, _headline(study, count))
     try:
         with showing(study, console) as show:
-            while any(worker.poll() is None for worker in workers):
+            while crew:
                 time.sleep(PAUSE)
+                ended = crew.ended()  # before the look, which so knows all that they have done
                 trials = [ledger.trials() for ledger in ledgers]
                 show(trials)
-                total = sum(trial.state.is_finished() for phase in trials for trial in phase)
-                if total > finished:
-                    deaths, finished = 0, total
-                for worker in [worker for worker in workers if worker.poll()]:
-                    deaths += 1
-                    _check_death(worker, deaths, trials)
-                    worker.end()
-                    workers.remove(worker)
-                    # Apart: a trial that they die of does not take another with it again.
-                    workers += [_Process(workdir, storage, 1) for _ in range(worker.lanes)]
-            trials = [ledger.trials() for ledger in ledgers]
-            show(trials)
-        for worker in workers:
-            if worker.returncode:
-                _check_death(worker, DEATHS, trials)
+                crew.replace(ended, trials)
     finally:
-        for worker in workers:
-            worker.end()
+        crew.end()
+
+
+class _Crew:
+    """The workers of this study, which has `done` trials behind it."""
+
+    def __init__(self, workdir: Path, storage: str, count: int, done: int) -> None:
+        self._place, self._done = (workdir, storage), done
+        self._workers: list[_Process] = []
+        self._ends = contextlib.ExitStack()
+        for i in range(0, count, TOGETHER):
+            self._start(min(TOGETHER, count - i))
+        self._dead: list[_Process] = []  # in a row: since a trial was finished
+        self._lost = 0  # lanes that no worker has
+
+    def __bool__(self) -> bool:
+        return bool(self._workers or self._lost)
+
+    def ended(self) -> list["_Process"]:
+        """Those that live no longer."""
+        return [worker for worker in self._workers if worker.poll() is not None]
+
+    def replace(self, ended: list["_Process"], trials: Sequence[list[FrozenTrial]]) -> None:
+        """Lets them go, and starts others for the lanes of those that died.
+
+        Who dies now and then costs no trial: those it had are given back. A trial at which every
+        worker dies comes up last, and ends the study rather than leave a hole in it; but not before
+        the others have done what they can.
+        """
+        done = sum(trial.state.is_finished() for phase in trials for trial in phase)
+        if done > self._done:
+            self._dead, self._done = [], done
+        for worker in ended:
+            self._workers.remove(worker)
+            if worker.returncode:
+                worker.check()
+                self._dead.append(worker)
+                self._lost += worker.lanes
+        if len(self._dead) < DEATHS:
+            # Apart: a trial that they die of does not take another with it again.
+            for _ in range(self._lost):
+                self._start(1)
+            self._lost = 0
+        elif not self._workers:
+            raise InputError(
+                f"{len(self._dead)} workers in a row died ({self._dead[-1].last_words()[:300]})"
+                f"{self._taken(trials)}; what was finished is kept, and the same command goes on"
+            )
+
+    def _start(self, lanes: int) -> None:
+        self._workers.append(_Process(*self._place, lanes))
+        self._ends.callback(self._workers[-1].end)
+
+    def _taken(self, trials: Sequence[list[FrozenTrial]]) -> str:
+        """What the dead were at, where no other has it."""
+        names = {str(worker.pid) for worker in self._dead}
+        return " and".join(
+            f" at trial {trial.user_attrs[NUMBER] + 1} ({trial.params})"
+            for phase in trials
+            for trial in phase
+            if trial.state == TrialState.RUNNING
+            and str(trial.user_attrs.get(WORKER)).split("-")[0] in names
+        )
+
+    def end(self) -> None:
+        """Kills all that live."""
+        self._ends.close()
 
 
 class _Process(subprocess.Popen):
@@ -235,43 +284,25 @@ class _Process(subprocess.Popen):
         quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         super().__init__(command, stderr=self._said, **quiet)
 
-    def said(self) -> list[str]:
-        """The lines of its stderr."""
+    def last_words(self) -> str:
+        """The last line of its stderr."""
         self._said.seek(0)
-        return self._said.read().decode(errors="replace").splitlines()
+        lines = self._said.read().decode(errors="replace").splitlines()
+        return lines[-1] if lines else f"exit code {self.returncode}"
+
+    def check(self) -> None:
+        """Raises what it could not go on with, if it has told."""
+        try:
+            told = json.loads(self.last_words())["error"]
+        except (ValueError, TypeError, KeyError):
+            return
+        raise InputError(told)
 
     def end(self) -> None:
         """Kills it if it lives."""
         self.kill()
         self.wait()
         self._said.close()
-
-
-def _check_death(worker: _Process, deaths: int, trials: Sequence[list[FrozenTrial]]) -> None:
-    """Raises what a worker could not go on with, or that workers die again and again.
-
-    One that dies now and then costs no trial: those it had are given back. A trial at which
-    every worker dies comes up last, and ends the study rather than leave a hole in it.
-    """
-    lines = worker.said() or [f"exit code {worker.returncode}"]
-    try:
-        told = json.loads(lines[-1])["error"]
-    except (ValueError, TypeError, KeyError):
-        told = None
-    if told:
-        raise InputError(told)
-    if deaths >= DEATHS:
-        mine = [
-            f" at trial {trial.user_attrs[NUMBER] + 1} ({trial.params})"
-            for phase in trials
-            for trial in phase
-            if str(trial.user_attrs.get(WORKER)).startswith(f"{worker.pid}-")
-            and trial.state == TrialState.RUNNING
-        ]
-        raise InputError(
-            f"{deaths} workers in a row died ({lines[-1][:300]}){' and'.join(mine)}; what was "
-            "finished is kept, and the same command goes on"
-        )
 
 
 def _headline(study: StudyConfig, count: int) -> str:
