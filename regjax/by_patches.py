@@ -16,8 +16,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import Partial
 
-from regjax.compiling import materialized
-
 Padding = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
 Pull = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # y's gradient to those of x and kernel
@@ -221,10 +219,7 @@ def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[jax.Ar
     (Array([[[24.]]], dtype=float32), [Array(576., dtype=float32), Array(576., dtype=float32)])
     """
     seen = patches(x, kernel.shape[:-2], geometry)
-    if few_terms(kernel, geometry):
-        y = materialized(outer_sum(x, kernel, geometry))
-    else:
-        y = product(seen, kernel)
+    y = outer_sum(x, kernel, geometry) if few_terms(kernel, geometry) else product(seen, kernel)
     return y, Partial(partial(_pull, geometry, x.shape), seen, kernel)
 
 

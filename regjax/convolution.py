@@ -17,6 +17,7 @@ from jax import lax
 
 from regjax import by_patches, depthwise, grouped, many_kernels, winograd
 from regjax.by_patches import Geometry, Pull
+from regjax.compiling import materialized
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -76,12 +77,14 @@ def conv_general_dilated(
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
+    materialize: bool = True,
     **options: Any,
 ) -> jax.Array:
     """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
 
     In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
-    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
+    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`. With `materialize=False` the
+    caller has to call `compiling.materialized`, with more in the same loop, such as a bias.
 
     >>> import jax.numpy as jnp
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
@@ -111,7 +114,8 @@ def conv_general_dilated(
     function: Any = convolution if on_cpu else many_kernels.convolution
     y = function(geometry, x, kernel)
     places = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
-    return y.transpose(sorted(range(y.ndim), key=places.__getitem__))
+    y = y.transpose(sorted(range(y.ndim), key=places.__getitem__))
+    return materialized(y) if materialize else y
 
 
 def _padding(

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 
+from regjax.compiling import materialized
 from regjax.convolution import conv_general_dilated
 from regjax.dropout import dropout
 from regjax.initializers import Scheme
@@ -58,7 +60,7 @@ def convolution(
     Padding is given in zeros on every side, as in PyTorch: with a stride, Flax's "SAME" is another
     convolution.
     """
-    return nn.Conv(
+    y = nn.Conv(
         features,
         window,
         stride,
@@ -66,9 +68,10 @@ def convolution(
         use_bias=use_bias,
         kernel_init=scheme.kernel,
         bias_init=scheme.bias(math.prod(window) * x.shape[-1]),
-        conv_general_dilated=conv_general_dilated,
+        conv_general_dilated=partial(conv_general_dilated, materialize=False),
         name=name,
     )(x)
+    return materialized(y)
 
 
 def drop(module: nn.Module, kind: Dropout | None, x: jax.Array, rate: Rate) -> jax.Array:
