@@ -722,6 +722,21 @@ def test_another_study_in_the_folder_or_the_storage_is_refused(
         Ledger(open_storage(f"journal:{path / JOURNAL}", tmp_path), other, "search")
 
 
+def test_a_storage_that_is_forgotten_or_comes_too_late_is_refused(tmp_path: Path) -> None:
+    """Else the whole study would be trained again."""
+    study, url = small(), f"sqlite:///me:secret@{tmp_path / 'trials.db'}"
+    away, here = tmp_path / "away", tmp_path / "here"
+    for _ in range(2):
+        folder.claim(away, study, url)
+        folder.claim(here, study, f"journal:{here / JOURNAL}")  # where it is by default
+    with pytest.raises(InputError, match=r"has its trials in --storage 'sqlite:///me@/"):
+        folder.claim(away, study)
+    folder.claim(here, study)
+    open_storage("", here)
+    with pytest.raises(InputError, match=r"has its trials in 'journal.log', not in --storage 'sql"):
+        folder.claim(here, study, url)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -108,7 +108,7 @@ def run(
     study = check(study)
     if storage:  # before anything is written
         _ledgers(study, storage, workdir)
-    folder.claim(workdir, study)
+    folder.claim(workdir, study, storage)
     ledgers = _ledgers(study, storage, workdir)
     before = _look(study, ledgers)
     if before.rows and not before.finished:

@@ -7,7 +7,10 @@ import filelock
 from regjax import config as config_lib
 from regjax.config import StudyConfig
 from regjax.errors import InputError
+from regjax.studies.storage import JOURNAL, file_of, without_password
 from regjax.workdir import CONFIG, read_config, write
+
+STORAGE = "storage.txt"  # where its trials are, if not in the folder
 
 
 def place(path: str | Path) -> Path:
@@ -26,11 +29,12 @@ def place(path: str | Path) -> Path:
     return Path(path).expanduser()
 
 
-def claim(workdir: Path, study: StudyConfig) -> None:
+def claim(workdir: Path, study: StudyConfig, storage: str = "") -> None:
     """Makes a folder this study's own, with its `config.json` in it.
 
     Raises:
-      InputError: another study's or run's folder, no folder, or one that cannot be written.
+      InputError: another study's or run's folder, one whose trials are in another storage, no
+        folder, or one that cannot be written.
     """
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir '{workdir}' is a file; give a folder")
@@ -44,8 +48,28 @@ def claim(workdir: Path, study: StudyConfig) -> None:
                     f"--workdir '{workdir}' holds a study with another config "
                     f"({'; '.join(differences)}); give another --workdir or the same config"
                 )
+            _check_storage(workdir, storage)
         (workdir / "workers").mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
             f"--workdir '{workdir}' cannot be written: {error.strerror or error}"
         ) from error
+
+
+def _check_storage(workdir: Path, given: str) -> None:
+    """Finds a storage forgotten, or given too late: all that was trained would be trained again."""
+    path, journal = workdir / STORAGE, workdir / JOURNAL
+    file = file_of(given, workdir)
+    elsewhere = file is None or file.resolve() != journal.resolve()
+    if elsewhere and journal.exists():
+        raise InputError(
+            f"--workdir '{workdir}' has its trials in '{JOURNAL}', not in --storage "
+            f"'{without_password(given)}'; leave --storage out, or give another --workdir"
+        )
+    if not elsewhere and path.exists():
+        raise InputError(
+            f"--workdir '{workdir}' has its trials in --storage '{path.read_text().strip()}'; "
+            "give it again, or another --workdir"
+        )
+    if elsewhere:
+        write(path, without_password(given) + "\n")

@@ -72,8 +72,8 @@ def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind, _, rest = url.partition(":")
-    given = f"--storage '{_without_password(url)}'" if url else f"'{workdir / JOURNAL}'"
-    file = _file(url, workdir)
+    given = f"--storage '{without_password(url)}'" if url else f"'{workdir / JOURNAL}'"
+    file = file_of(url, workdir)
     if file and file.name in ("", ":memory:"):
         raise InputError(f"{given} is in the memory of one process; give a file, sqlite:///PATH")
     if not new and file and not file.exists():
@@ -106,8 +106,12 @@ def open_storage(url: str, workdir: Path, new: bool = True) -> BaseStorage:
     )
 
 
-def _file(url: str, workdir: Path) -> Path | None:
-    """The file that a storage is, without a name if it is in memory; None: it is no file."""
+def file_of(url: str, workdir: Path) -> Path | None:
+    """The file that a storage is, without a name if it is in memory; None: it is no file.
+
+    >>> str(file_of("", Path("runs/study"))), file_of("grpc://host:13000", Path("runs/study"))
+    ('runs/study/journal.log', None)
+    """
     kind, _, rest = url.partition(":")
     if kind in ("", "journal"):
         return Path(rest).expanduser() if rest else workdir / JOURNAL
@@ -128,10 +132,10 @@ def _database(url: str) -> BaseStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """A URL as it may be shown.
 
-    >>> _without_password("postgresql://me:secret@host/db")
+    >>> without_password("postgresql://me:secret@host/db")
     'postgresql://me@host/db'
     """
     scheme, mark, rest = url.partition("://")
