@@ -77,20 +77,45 @@ def conv_general_dilated(
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
-    materialize: bool = True,
     **options: Any,
 ) -> jax.Array:
     """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
 
     In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
-    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`. With `materialize=False` the
-    caller has to call `compiling.materialized`, with more in the same loop, such as a bias.
+    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
 
     >>> import jax.numpy as jnp
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
     >>> layout = by_patches.channels_last(2)
     >>> conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout).shape
     (1, 2, 2, 1)
+    """
+    dilations = lhs_dilation, rhs_dilation
+    rest = dimension_numbers, feature_group_count
+    return materialized(
+        unmaterialized(lhs, rhs, window_strides, padding, *dilations, *rest, **options)
+    )
+
+
+def unmaterialized(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> jax.Array:
+    """The same for a caller who adds something, such as a bias, in the same loop on a CPU.
+
+    Who then has to call `compiling.materialized`, for it to be computed once.
+
+    >>> import jax.numpy as jnp
+    >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+    >>> unmaterialized(x, w, (1, 1), "SAME", dimension_numbers=by_patches.channels_last(2)).shape
+    (1, 4, 4, 1)
     """
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     dimensions = lhs.ndim - 2
@@ -114,8 +139,7 @@ def conv_general_dilated(
     function: Any = convolution if on_cpu else many_kernels.convolution
     y = function(geometry, x, kernel)
     places = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
-    y = y.transpose(sorted(range(y.ndim), key=places.__getitem__))
-    return materialized(y) if materialize else y
+    return y.transpose(sorted(range(y.ndim), key=places.__getitem__))
 
 
 def _padding(

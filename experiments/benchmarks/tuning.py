@@ -126,7 +126,7 @@ def _undo(name: str) -> None:
 
     made, jit = optimizer.make_optimizer, Parallel.jit
     changes: dict[str, list[tuple[Any, str, Any]]] = {
-        "convolution": [(layers, "conv_general_dilated", lax.conv_general_dilated)],
+        "convolution": [(layers, "unmaterialized", lax.conv_general_dilated)],
         "winograd": [(winograd, "pays", lambda *_: False)],
         "norm": [(batch, "standardize", plain_norm)],
         "sums": [(standardize, "summed", core.total)],

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 
 from regjax.compiling import materialized
-from regjax.convolution import conv_general_dilated
+from regjax.convolution import unmaterialized
 from regjax.dropout import dropout
 from regjax.initializers import Scheme
 
@@ -68,7 +67,7 @@ def convolution(
         use_bias=use_bias,
         kernel_init=scheme.kernel,
         bias_init=scheme.bias(math.prod(window) * x.shape[-1]),
-        conv_general_dilated=partial(conv_general_dilated, materialize=False),
+        conv_general_dilated=unmaterialized,
         name=name,
     )(x)
     return materialized(y)
