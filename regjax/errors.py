@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 300  # characters of a library's message
+
 
 class InputError(Exception):
     """Input that cannot be used.
@@ -26,10 +28,13 @@ class Interrupted(Exception):
 def one_line(error: BaseException) -> str:
     """Returns what an error of a library says in a line of its own, or its kind if it says nothing.
 
+    Of much its two ends: what was tried is at the start, and the cause often at the end.
+
     >>> one_line(ValueError("torn,\\n  or cut short")), one_line(EOFError())
     ('torn, or cut short', 'EOFError')
     """
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def of_file(error: OSError) -> str:
