@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 300  # characters of a library's message
+START, END = 300, 150  # characters of a library's message
 
 
 class InputError(Exception):
@@ -34,7 +34,7 @@ def one_line(error: BaseException) -> str:
     ('torn, or cut short', 'EOFError')
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return text if len(text) <= START + END else f"{text[:START]} ... {text[-END:]}"
 
 
 def of_file(error: OSError) -> str:
