@@ -456,6 +456,7 @@ worker.main(*sys.argv[3:])
 """
 
 
+@pytest.mark.slow
 def test_a_deadly_trial_takes_no_other_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
