@@ -9,7 +9,7 @@ of a kernel each (`regjax.many_kernels`).
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -68,35 +68,6 @@ def _backward(geometry: Geometry, pull: Pull, dy: jax.Array) -> tuple[jax.Array,
 convolution.defvjp(_forward, _backward)
 
 
-def conv_general_dilated(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: Any = None,
-    feature_group_count: int = 1,
-    **options: Any,
-) -> jax.Array:
-    """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
-
-    In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
-    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
-
-    >>> import jax.numpy as jnp
-    >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
-    >>> layout = by_patches.channels_last(2)
-    >>> conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout).shape
-    (1, 2, 2, 1)
-    """
-    dilations = lhs_dilation, rhs_dilation
-    rest = dimension_numbers, feature_group_count
-    return materialized(
-        unmaterialized(lhs, rhs, window_strides, padding, *dilations, *rest, **options)
-    )
-
-
 def unmaterialized(
     lhs: jax.Array,
     rhs: jax.Array,
@@ -108,9 +79,9 @@ def unmaterialized(
     feature_group_count: int = 1,
     **options: Any,
 ) -> jax.Array:
-    """The same for a caller who adds something, such as a bias, in the same loop on a CPU.
+    """`conv_general_dilated` for who adds something, such as a bias, in the same loop on a CPU.
 
-    Who then has to call `compiling.materialized`, for it to be computed once.
+    And then calls `compiling.materialized`, for it to be computed once.
 
     >>> import jax.numpy as jnp
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
@@ -140,6 +111,22 @@ def unmaterialized(
     y = function(geometry, x, kernel)
     places = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
     return y.transpose(sorted(range(y.ndim), key=places.__getitem__))
+
+
+@wraps(unmaterialized, assigned=())
+def conv_general_dilated(*arguments: Any, **options: Any) -> jax.Array:
+    """Drop-in for `lax.conv_general_dilated`, for Flax's `Conv(conv_general_dilated=...)`.
+
+    In one to three spatial dimensions, of any layout, with default `options`, it is `convolution`
+    on a CPU and `many_kernels.convolution` elsewhere; otherwise `lax`.
+
+    >>> import jax.numpy as jnp
+    >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+    >>> layout = by_patches.channels_last(2)
+    >>> conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout).shape
+    (1, 2, 2, 1)
+    """
+    return materialized(unmaterialized(*arguments, **options))
 
 
 def _padding(
