@@ -29,7 +29,8 @@ from regjax.state import RunState, TrainState
 from regjax.strengths import Strengths, steps_per_epoch
 
 PIECE, LEAST = 1024, 128  # examples of a piece: not more, unless eval_batch_size is, and not less
-SHARE = 64  # a chunk takes this part of data.memory; a few are there at a time
+SHARE, MOST = 1 / 64, 1 / 4  # of data.memory, that a chunk takes: three are there at a time
+FEWEST = 8  # batches of a chunk, unless they take more than that
 
 
 class Resident(NamedTuple):
@@ -208,6 +209,21 @@ def measured(
     }
 
 
+def batches_of_a_chunk(of: Batches, memory: float) -> int:
+    """How many of a split's batches are put on the devices at once.
+
+    A 64th of the memory, but 8 batches where that holds fewer and a quarter holds them: starting a
+    program costs, on a CPU, the pages of all it works in, with each chunk anew.
+
+    Args:
+      of: the batches.
+      memory: `data.memory`, in bytes.
+    """
+    size = of.held * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
+    fit = max(memory * SHARE // size, min(FEWEST, memory * MOST // size), 1)
+    return min(int(fit), len(of))
+
+
 def _batches(parts: Assembled, name: str, size: int, seed: int | None = None) -> Batches:
     """Those of a split, of each the rows that this process's devices have."""
     split, shard = parts.data.splits[name], (jax.process_index(), jax.process_count())
@@ -220,8 +236,7 @@ def _chunks(
 ) -> Iterator[_Chunk]:
     """All batches as chunks on the devices; `first` is the number of the first in its epoch."""
     for of in itertools.cycle(rounds.parts):
-        most = parts.config.data.memory * 2**30 / SHARE
-        length = int(min(max(1, most // _bytes(of)), len(of)))
+        length = batches_of_a_chunk(of, parts.config.data.memory * 2**30)
         while first < len(of):
             stop = min(first + length, len(of))
             rows = _gathered(itertools.islice(batches, stop - first), of, length)
@@ -230,10 +245,6 @@ def _chunks(
             yield _Chunk(of, stop, parts.chunk(*rows, first))
             first = stop
         first = 0
-
-
-def _bytes(of: Batches) -> int:
-    return of.held * int(np.prod(of.split.shape)) * of.split.records.dtype.itemsize
 
 
 def _gathered(

@@ -41,7 +41,7 @@ from .test_train import assert_same_run, figures, weights
 pytest.importorskip("grain")
 __all__ = ["numbered"]  # a fixture
 ROOT = Path(__file__).parent.parent
-SMALL = 2e-4  # GiB, of which chunks of four batches are made
+SMALL = 1.2e-5  # GiB, of which chunks of four batches are made
 
 
 def config(folder: Path, **changes: Any) -> Config:
@@ -142,6 +142,20 @@ def test_chunks_change_nothing(numbered: Path, done: Path, tmp_path: Path) -> No
     assert sum(counts) == 183
     run(tmp_path / "run", config(numbered, memory=1.0))
     assert_same_run(tmp_path / "run", done, config(numbered))
+
+
+@pytest.mark.parametrize(
+    ("memory", "batches"),
+    [(0.01, 1), (4.0, 1), (8.0, 2), (31.0, 7), (32.0, 8), (500.0, 8), (640.0, 10), (9e9, 12)],
+)
+def test_a_chunk_is_of_some_batches_where_memory_allows(
+    numbered: Path, memory: float, batches: int
+) -> None:
+    """A program's start is paid once for 8 of them, unless a quarter of the memory holds fewer."""
+    split = train_lib.assemble(config(numbered)).data.splits["train"]
+    of = Batches(split, 16)  # pyright: ignore[reportArgumentType]
+    batch = split.empty(16).images.nbytes
+    assert feed.batches_of_a_chunk(of, memory * batch) == batches
 
 
 def ending(after: int) -> Callable[[], Any]:

@@ -4,15 +4,18 @@ python -m experiments.benchmarks.stream [--repeats=5] [--memory=8] [--workers=2]
 
 Question: does an epoch on data twenty times larger than the limit `data.memory` take as long as its
 work needs, and no more memory at its end than at its beginning?
-Method: a set of PNG images is generated as array_record. Measured one after the other, in epochs of
-which the first is not counted: reading alone (all batches on the device, none trained on), training
-alone (as many updates on one chunk), and both together, by `regjax train`'s own loop. CPU seconds
-are of the process and its workers. Reported: medians; together's seconds as a share of the larger
-of the two alone (the least, where a device of its own trains), and of what both need, their CPU
-seconds / cores (the least, where they share the cores); the resident memory of the process and of
-its workers over together's epochs, from /proc (Linux only).
+Method: a set of PNG images is generated as array_record. Measured in turn, an epoch of each, again
+and again, so that a machine that changes its pace does so for all (the first turn is not counted):
+reading alone (all batches on the device, none trained on), training alone (as many updates on one
+chunk), and both together, by `regjax train`'s own loop. CPU seconds are of the process and its
+workers. Reported: medians; and over the turns, the median of together's seconds as a share of the
+larger of the two alone (the least, where a device of its own trains), and of what both need, their
+CPU seconds / cores (the least, where they share the cores); the resident memory of the process and
+of its workers over together's epochs, from /proc (Linux only).
 """
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -80,7 +83,7 @@ def settings(folder: str) -> Config:
     data.memory, data.workers = _MEMORY.value / 1024, _WORKERS.value
     data.valid, data.select, data.test = 0, 0, 0
     return Config(
-        epochs=_REPEATS.value + 1,
+        epochs=_REPEATS.value + 2,  # one more than is measured: at a run's end its readers do
         batch_size=128,
         data=data,
         model=ModelConfig(_MODEL.value, widths=(512,)),
@@ -116,19 +119,20 @@ def timed(epoch: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - started, cpu_seconds() - used
 
 
-def reading(parts: Any, run: Any) -> list[tuple[float, float]]:
-    """Seconds and CPU seconds of each epoch."""
+def reading(parts: Any, run: Any) -> Iterator[tuple[float, float]]:
+    """Seconds and CPU seconds of one epoch after another."""
 
     def epoch() -> None:
         for arrays, _ in fed.train(0, fed.steps):
             jax.block_until_ready(arrays)
 
     with feed.feeding(parts, run) as fed:
-        return [timed(epoch) for _ in range(parts.config.epochs)][1:]
+        while True:
+            yield timed(epoch)
 
 
-def training(parts: Any, run: Any) -> list[tuple[float, float]]:
-    """Seconds and CPU seconds of each epoch."""
+def training(parts: Any, run: Any) -> Iterator[tuple[float, float]]:
+    """Seconds and CPU seconds of one epoch after another."""
     with feed.feeding(parts, run) as fed:
         functions = fed.compiled(parts.program(), parts.strengths, run)
         arrays, stop = next(fed.train(0, fed.steps))
@@ -141,52 +145,66 @@ def training(parts: Any, run: Any) -> list[tuple[float, float]]:
             run = functions.train_steps(parts.strengths, run, arrays, *bounds)
         jax.block_until_ready(run)
 
-    return [timed(epoch) for _ in range(parts.config.epochs)][1:]
+    while True:
+        yield timed(epoch)
 
 
-def together(parts: Any, run: Any) -> tuple[list[tuple[float, float]], list[list[int]]]:
-    """The figures of each epoch, and what resides, every 50 ms of them."""
-    sizes, ended = [], threading.Event()
+def together(parts: Any, run: Any, sizes: list[list[int]]) -> Iterator[tuple[float, float]]:
+    """Seconds and CPU seconds of one epoch after another; what resides, every 50 ms, in `sizes`."""
+    with feed.feeding(parts, run) as fed:
+        functions = fed.compiled(parts.program(), parts.strengths, run)
+        epochs = train.epochs(parts, functions, run, fed)
+        while True:
+            with sampling(sizes):
+                found = timed(lambda: next(epochs))
+            yield found
+
+
+@contextlib.contextmanager
+def sampling(sizes: list[list[int]]) -> Iterator[None]:
+    """Adds what resides, every 50 ms."""
+    ended = threading.Event()
 
     def sample() -> None:
         while not ended.wait(0.05):
             sizes.append(resident())
 
     sampler = threading.Thread(target=sample)
-    with feed.feeding(parts, run) as fed:
-        functions = fed.compiled(parts.program(), parts.strengths, run)
-        epochs = train.epochs(parts, functions, run, fed)
-        next(epochs)
-        sampler.start()
-        found = [timed(lambda: next(epochs)) for _ in range(_REPEATS.value)]
+    sampler.start()
+    try:
+        yield
+    finally:
         ended.set()
         sampler.join()
-    return found, sizes
 
 
 def main(values: flags.FlagValues) -> None:
     """Measures and prints."""
     side, limit = _SIDE.value, _MEMORY.value * 2**20
     examples = int(20 * limit / (3 * side**2)) + 1
+    sizes: list[list[int]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = _FOLDER.value or temporary
         prepare(folder, examples, side)
         parts = assembly.assemble(settings(folder))
-        start = parts.program().init
-        alone = {"reading": reading(parts, start(*parts.start()))}
-        alone["training"] = training(parts, start(*parts.start()))
-        both, sizes = together(parts, start(*parts.start()))
+        runs = (parts.program().init(*parts.start()) for _ in range(3))
+        kinds = reading(parts, next(runs)), training(parts, next(runs))
+        measured = zip(*kinds, together(parts, next(runs), sizes), strict=False)
+        turns = list(itertools.islice(measured, 1, _REPEATS.value + 1))
     cores = len(os.sched_getaffinity(0))
     device = jax.devices()[0].device_kind
     figures: dict[str, Any] = {"examples": examples, "device": device, "cores": cores}
     figures["load"] = os.getloadavg()[0]
-    for name, found in {**alone, "together": both}.items():
+    for name, found in zip(
+        ("reading", "training", "together"), zip(*turns, strict=True), strict=True
+    ):
         seconds, used = (statistics.median(column) for column in zip(*found, strict=True))
         figures[name] = {"seconds": seconds, "cpu_seconds": used}
-    needed = sum(figures[name]["cpu_seconds"] for name in alone) / cores
-    figures["together_of_needed"] = figures["together"]["seconds"] / needed
-    larger = max(figures[name]["seconds"] for name in alone)
-    figures["together_of_larger"] = figures["together"]["seconds"] / larger
+    needed = [both[0] * cores / (read[1] + trained[1]) for read, trained, both in turns]
+    figures["together_of_needed"] = statistics.median(needed)
+    larger = [both[0] / max(read[0], trained[0]) for read, trained, both in turns]
+    figures["together_of_larger"] = statistics.median(larger)
+    figures["turns"] = turns
     for name, column in zip(("process", "workers"), zip(*sizes, strict=True), strict=True):
         middle = statistics.median(column)
         figures[f"{name}_MiB"] = {"median": middle, "min": min(column), "max": max(column)}

@@ -25,7 +25,8 @@ from regjax.data import cache
 from regjax.data.splits import NAMES, Data, Split, of_range, resolve
 from regjax.errors import InputError, one_line
 
-AHEAD = 2  # batches that each worker has ready
+AHEAD = 4  # batches that each worker has ready
+NICE = 10
 MOST_WORKERS = 8
 STATISTICS_BATCH = 64
 
@@ -321,8 +322,13 @@ def reading(rounds: Rounds, workers: int, start: int = 0) -> Iterator[Iterator[S
 
 
 def _worker(index: int, count: int) -> None:
-    """What each worker does first: it leaves signals to the run, and ends when that does."""
+    """What each worker does first: it leaves signals to the run, and ends when that does.
+
+    It gives way to what trains, where they share the cores: it reads ahead in the gaps.
+    """
     del index, count
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
