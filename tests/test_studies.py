@@ -417,8 +417,8 @@ def test_a_worker_whose_parent_has_ended_trains_nothing(tmp_path: Path) -> None:
     folder.claim(tmp_path, study)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    command = [sys.executable, "-m", "regjax.studies.worker", str(tmp_path), "2", str(ended.pid)]
-    assert subprocess.run(command, check=False).returncode == 1
+    command = [sys.executable, "-m", "regjax.studies.worker", str(tmp_path), str(ended.pid)]
+    assert subprocess.run(command, input=b"2\n", check=False).returncode == 1
     assert trials(study, tmp_path) == []
 
 

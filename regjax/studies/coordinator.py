@@ -105,19 +105,23 @@ def run(
         or no trial that ended with a number.
     """
     console, workdir = console or stdout(), folder.place(path)
-    study = check(study)
-    if storage:  # before anything is written
-        _ledgers(study, storage, workdir)
-    folder.claim(workdir, study, storage)
-    ledgers = _ledgers(study, storage, workdir)
-    before = _look(study, ledgers)
-    if before.rows and not before.finished:
-        say(console, f"resuming '{workdir}' after {len(before.rows)} trials")
-    if not before.finished:
-        if vectorized(study):
-            _in_lanes(study, workdir, storage, ledgers, console)
-        else:
-            _watch(study, workdir, storage, ledgers, console, len(before.rows))
+    with _Crew(workdir, storage) as crew:
+        study = plan.check(study)
+        if not vectorized(study):
+            crew.prepare()
+        study = check(study)
+        if storage:  # before anything is written
+            _ledgers(study, storage, workdir)
+        folder.claim(workdir, study, storage)
+        ledgers = _ledgers(study, storage, workdir)
+        before = _look(study, ledgers)
+        if before.rows and not before.finished:
+            say(console, f"resuming '{workdir}' after {len(before.rows)} trials")
+        if not before.finished:
+            if vectorized(study):
+                _in_lanes(study, workdir, storage, ledgers, console)
+            else:
+                _watch(study, ledgers, console, crew, len(before.rows))
     found = _look(study, ledgers)
     _check_outcome(found)
     report.write(found, workdir)
@@ -181,40 +185,51 @@ def _in_lanes(
 
 
 def _watch(
-    study: StudyConfig,
-    workdir: Path,
-    storage: str,
-    ledgers: list[Ledger],
-    console: Console,
-    done: int,
+    study: StudyConfig, ledgers: list[Ledger], console: Console, crew: "_Crew", done: int
 ) -> None:
     """Keeps the workers running until they have ended by themselves."""
     count = lanes(study)
-    crew = _Crew(workdir, storage, count, done)
     say(console, _headline(study, count))
-    try:
-        with showing(study, console) as show:
-            while crew:
-                time.sleep(PAUSE)
-                ended = crew.ended()  # before the look, which so knows all that they have done
-                trials = [ledger.trials() for ledger in ledgers]
-                show(trials)
-                crew.replace(ended, trials)
-    finally:
-        crew.end()
+    crew.begin(count, done)
+    with showing(study, console) as show:
+        report.load()
+        while crew:
+            time.sleep(PAUSE)
+            ended = crew.ended()  # before the look, which so knows all that they have done
+            trials = [ledger.trials() for ledger in ledgers]
+            show(trials)
+            crew.replace(ended, trials)
 
 
 class _Crew:
-    """The workers of this study, which has `done` trials behind it."""
+    """The workers of the study in a folder. Those that live at its end are killed."""
 
-    def __init__(self, workdir: Path, storage: str, count: int, done: int) -> None:
-        self._place, self._done = (workdir, storage), done
-        self._workers: list[_Process] = []
+    def __init__(self, workdir: Path, storage: str) -> None:
+        self._place = workdir, storage
         self._ends = contextlib.ExitStack()
-        for i in range(0, count, TOGETHER):
-            self._start(min(TOGETHER, count - i))
+        self._ready: list[_Process] = []  # they have no lanes yet
+        self._workers: list[_Process] = []
+        self._done = 0  # trials
         self._dead: list[_Process] = []  # in a row: since a trial was finished
         self._lost = 0  # lanes that no worker has
+
+    def __enter__(self) -> "_Crew":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.close()
+
+    def prepare(self) -> None:
+        """Starts one that waits for its lanes: it has much to import."""
+        process = _Process(*self._place)
+        self._ends.callback(process.end)
+        self._ready.append(process)
+
+    def begin(self, count: int, done: int) -> None:
+        """Has so many lanes set to work on a study with so many trials done."""
+        self._done = done
+        for i in range(0, count, TOGETHER):
+            self._start(min(TOGETHER, count - i))
 
     def __bool__(self) -> bool:
         return bool(self._workers or self._lost)
@@ -251,8 +266,11 @@ class _Crew:
             )
 
     def _start(self, lanes: int) -> None:
-        self._workers.append(_Process(*self._place, lanes))
-        self._ends.callback(self._workers[-1].end)
+        if not self._ready:
+            self.prepare()
+        worker = self._ready.pop()
+        self._workers.append(worker)
+        worker.begin(lanes)
 
     def _taken(self, trials: Sequence[list[FrozenTrial]]) -> str:
         """What the dead were at, where no other has it."""
@@ -265,10 +283,6 @@ class _Crew:
             and str(trial.user_attrs.get(WORKER)).split("-")[0] in names
         )
 
-    def end(self) -> None:
-        """Kills all that live."""
-        self._ends.close()
-
 
 class _Process(subprocess.Popen):
     """A worker of its own.
@@ -276,13 +290,20 @@ class _Process(subprocess.Popen):
     What it says goes into a file: it would wait for ever for someone to read from a full pipe.
     """
 
-    def __init__(self, workdir: Path, storage: str, lanes: int) -> None:
-        numbers = str(lanes), str(os.getpid())
-        command = [sys.executable, "-m", "regjax.studies.worker", str(workdir), *numbers, storage]
-        self.lanes = lanes
+    def __init__(self, workdir: Path, storage: str) -> None:
+        about = str(workdir), str(os.getpid()), storage
+        command = [sys.executable, "-m", "regjax.studies.worker", *about]
+        self.lanes = 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
-        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        super().__init__(command, stderr=self._said, **quiet)
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+        super().__init__(command, stderr=self._said, **streams)
+
+    def begin(self, lanes: int) -> None:
+        """Has it work with so many lanes."""
+        self.lanes = lanes
+        assert self.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.stdin:  # who is dead is seen elsewhere
+            self.stdin.write(f"{lanes}\n".encode())
 
     def last_words(self) -> str:
         """The last line of its stderr."""
@@ -300,8 +321,8 @@ class _Process(subprocess.Popen):
 
     def end(self) -> None:
         """Kills it if it lives."""
-        self.kill()
-        self.wait()
+        with self:  # it closes the pipe, and waits
+            self.kill()
         self._said.close()
 
 

@@ -27,6 +27,15 @@ from regjax.workdir import write_bytes
 HTML, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
 
+def load() -> None:
+    """Loads what `write` needs, which takes some seconds, before it does."""
+    import sklearn.ensemble
+    import sklearn.inspection  # noqa: F401
+
+    from regjax import drawing  # noqa: F401
+    from regjax.studies import plots  # noqa: F401
+
+
 def write(result: StudyResult, workdir: Path) -> Path:
     """Writes the report of a study, finished or not, and returns the path of its page.
 

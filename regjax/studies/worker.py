@@ -1,10 +1,11 @@
 """The lanes of a study on a CPU: a process that takes trials until there are none left.
 
-python -m regjax.studies.worker WORKDIR LANES PARENT [STORAGE]
+python -m regjax.studies.worker WORKDIR PARENT [STORAGE]
 
-It ends when its parent, a process's number, has.
+It begins once the first line of its stdin says how many lanes it has, so that it can be started
+before the study is known to be sound, and ends when its parent, a process's number, has.
 
-Started by `regjax study`, which has checked the config. A trial is trained by the very program of
+Started by `regjax study`, which checks the config. A trial is trained by the very program of
 `regjax train`, so its numbers do not depend on who runs it, beside what, or in which order.
 """
 
@@ -175,10 +176,12 @@ class TrialWorker:
         return Job(plan.config_of(self._study, setting, seed), splits, after_epoch)
 
 
-def main(workdir: str, count: str, parent: str, storage_url: str = "") -> None:
+def main(workdir: str, parent: str, storage_url: str = "") -> None:
     """Runs one worker; what stops it is its last line on stderr."""
     shared = Shared()
     programs.keep()
+    if not (count := sys.stdin.readline()):
+        return  # its parent has ended
     try:
         study = read_config(Path(workdir), StudyConfig)
         lanes = Threads([OneByOne(shared) for _ in range(int(count))])
