@@ -26,7 +26,7 @@ from regjax.data.splits import NAMES, Data, Split, of_range, resolve
 from regjax.errors import InputError, one_line
 
 AHEAD = 4  # batches that each worker has ready
-NICE = 10
+NICE = 10  # of the workers: how much less they ask of a core than what trains
 MOST_WORKERS = 8
 STATISTICS_BATCH = 64
 
