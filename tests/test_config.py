@@ -1,6 +1,8 @@
 """Configs: checked by field, read from files, written as JSON."""
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +143,17 @@ def test_bad_files_are_told_in_one_line(tmp_path: Path, text: str, message: str)
         config_lib.load(str(file))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_changed_within_a_second_is_run_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's bytecode knows a file by the second of its change and its size."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "seed.py"
+    for seed in (1, 2):
+        text = "from regjax.config import Config\n\ndef get_config():\n    return Config(seed={})\n"
+        path.write_text(text.format(seed))
+        os.utime(path, (1e9, 1e9))
+        assert config_lib.load(str(path)).seed == seed
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,9 @@ import inspect
 import json
 import re
 import typing
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from regjax.config import sections
@@ -15,6 +17,24 @@ from regjax.config.field_types import Fields, unknown
 from regjax.config.sections import AnyConfig, Config, StudyConfig
 from regjax.errors import InputError, one_line
 from regjax.sweeps import Range
+
+
+class _AsItIs(SourceFileLoader):
+    """Leaves no bytecode beside a file and takes none, which within a second may be stale."""
+
+    def get_code(self, fullname: str) -> Any:
+        """Compiles the file."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def execute(file: Path) -> ModuleType:
+    """The module that a Python file is, run now; whatever it raises is raised."""
+    loader = _AsItIs("regjax_file", str(file))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
 
 
 def load(path: str) -> Config:
@@ -34,12 +54,8 @@ def load(path: str) -> Config:
         return _load_json(file)
     if file.suffix != ".py":
         raise InputError(f"config file '{path}' is not a Python file; its name must end in .py")
-    spec = importlib.util.spec_from_file_location("regjax_config_file", file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"config file '{path}' cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = execute(file)
         if not hasattr(module, "get_config"):
             raise InputError("it has no function get_config(); define one that returns a Config")
         config = module.get_config()

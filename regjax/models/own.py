@@ -8,7 +8,6 @@ the rows that fill up a short last batch take part in its batch statistics.
 """
 
 import functools
-import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from regjax import keys
+from regjax.config.files import execute
 from regjax.errors import InputError, did_you_mean, one_line
 
 PREFIX = "file:"
@@ -95,15 +95,11 @@ def _execute(path: str) -> Any:
     file = Path(path).expanduser()
     if not file.is_file() or file.suffix != ".py":
         raise InputError(f"model.name: '{path}' is no Python file; give the path of one")
-    spec = importlib.util.spec_from_file_location("regjax_own_network", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        return execute(file)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"model.name: '{path}' cannot be run: {reason}") from error
-    return module
 
 
 def _make(found: Any, input_shape: tuple[int, ...], classes: int) -> Any:
