@@ -201,10 +201,12 @@ def _combined(matrix: np.ndarray, terms: Sequence[jax.Array]) -> Places:
     """The matrix times a vector of arrays."""
 
     def scaled(factor: float, x: jax.Array) -> jax.Array:
-        return x if factor == 1 else -x if factor == -1 else factor * x
+        if abs(factor) == 1:
+            return x if factor == 1 else lax.neg(x)
+        return lax.mul(x, x.dtype.type(factor))
 
     def row(factors: list[float]) -> jax.Array:
-        return reduce(jnp.add, [scaled(f, x) for f, x in zip(factors, terms, strict=True) if f])
+        return reduce(lax.add, [scaled(f, x) for f, x in zip(factors, terms, strict=True) if f])
 
     return [row(factors) for factors in matrix.tolist()]
 
@@ -249,7 +251,7 @@ def _laid(places: Places, axis: int, step: int) -> jax.Array:
         return jnp.pad(place, edges)
 
     sums = [
-        reduce(jnp.add, [moved(place, k) for k, place in enumerate(places[i::step])])
+        reduce(lax.add, [moved(place, k) for k, place in enumerate(places[i::step])])
         for i in range(step)
     ]
     shape = list(sums[0].shape)
@@ -258,15 +260,20 @@ def _laid(places: Places, axis: int, step: int) -> jax.Array:
 
 
 def _mapped(kernel: jax.Array, tiles: Tiles) -> Places:
-    """The kernel for each place, `(I, O)`."""
+    """The kernel for each place, `(I, O)`.
+
+    What an axis makes is computed before the next begins: then the loops of all its lines are the
+    same, and a compiler that sees it compiles n of them and not n².
+    """
     places = [kernel]
     for t in tiles:
-        places = [mapped for whole in places for mapped in _combined(t.kernel, list(whole))]
+        wholes = materialized(places)
+        places = [mapped for whole in wholes for mapped in _combined(t.kernel, list(whole))]
     return places
 
 
 def _mapped_back(places: Places, tiles: Tiles) -> jax.Array:
     for t in reversed(tiles):
         lines = [places[i : i + t.size] for i in range(0, len(places), t.size)]
-        places = [jnp.stack(_combined(t.kernel.T, line)) for line in lines]
+        places = materialized([jnp.stack(_combined(t.kernel.T, line)) for line in lines])
     return places[0]
