@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         return end.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as `| head` wants it
-        return 0
+        return 128 + signal.SIGPIPE  # not 0: a run may have been amid an epoch
     except KeyboardInterrupt:  # by a config file: a signal ends the process elsewhere
         print("regjax: interrupted", file=sys.stderr)
         return Interrupted.code

@@ -458,14 +458,14 @@ def test_a_config_that_interrupts_is_told_in_a_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "regjax: interrupted\n")
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    """As `| head -1` does."""
+def test_a_reader_that_leaves_is_told_by_the_exit_code_alone() -> None:
+    """As `| head -1` does: of a run that was amid an epoch, 0 would say that it has ended."""
     show = [sys.executable, "-m", "regjax", "show", DIGITS]
     process = subprocess.Popen(show, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
-    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    assert (process.stderr.read(), process.wait()) == (b"", 128 + signal.SIGPIPE)
     process.stderr.close()
 
 

@@ -93,7 +93,7 @@ def test_lanes_whose_reader_leaves_go_on_without_a_word(config: str, tmp_path: P
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    assert (process.stderr.read(), process.wait()) == (b"", 128 + signal.SIGPIPE)
     process.stderr.close()
     good("report", f"--workdir={tmp_path}", run=here)
     assert "| trials | 8 of 8 |" in (tmp_path / "report.md").read_text()
